@@ -1,0 +1,109 @@
+"""Bricks that two families or more are built from."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class MixturePrior(nn.Module):
+    """A mixture of k Gaussians with full covariances, fitted to codes: it lets any autoencoder make new images.
+
+    An autoencoder has no prior of its own; Ghosh et al. 2020 (section 4) fit one afterwards. k = 1 is one Gaussian.
+    Until it is fitted it is a standard normal. Nothing in it is learned by gradient: all is in buffers, which are saved
+    with the network.
+    """
+
+    weights: Tensor  # [k]
+    means: Tensor  # [k, d]
+    factors: Tensor  # [k, d, d], lower triangular L with L L^T = covariance
+
+    def __init__(self, latent: int, k: int = 10) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.eye(k)[0])
+        self.register_buffer("means", torch.zeros(k, latent))
+        self.register_buffer("factors", torch.eye(latent).repeat(k, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, codes: Tensor, iterations: int = 100, tolerance: float = 1e-3) -> float:
+        """Fit to codes [n, d] by expectation-maximisation, anew and without chance -> mean log-likelihood in nats.
+
+        Stops when a round gains less than `tolerance` nats a code. In float64 on the CPU; any n from 1 on will do.
+        """
+        x = codes.detach().cpu().double()
+        if len(x) == 0 or not x.isfinite().all():
+            raise ValueError(f"a mixture needs at least one code and finite values, not {tuple(x.shape)}")
+        k = len(self.weights)
+        ridge = max(1e-6 * float(x.var(0, correction=0).mean()), 1e-12)  # keeps a flat covariance invertible
+        nearest = torch.cdist(x, _spread_centres(x, min(k, len(x)))).argmin(1)
+        shares = nn.functional.one_hot(nearest, k).double()  # [n, k]
+        reached = -math.inf
+        for _ in range(iterations):
+            weights, means, factors = _maximise(x, shares, ridge)
+            joint = _joint(x, weights, means, factors)  # [n, k]
+            evidence = joint.logsumexp(1)  # [n]
+            shares = (joint - evidence[:, None]).exp()
+            before, reached = reached, float(evidence.mean())
+            if reached - before < tolerance:
+                break
+        self.weights.copy_(weights)
+        self.means.copy_(means)
+        self.factors.copy_(factors)
+        return reached
+
+    def log_prob(self, codes: Tensor) -> Tensor:
+        """Log density of codes [n, d] -> [n], in nats."""
+        parts = (self.weights, self.means, self.factors)
+        return _joint(codes.double(), *(part.double() for part in parts)).logsumexp(1)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n codes [n, d], on this module's device. The draws are made where the generator lives."""
+        where = generator.device
+        which = torch.multinomial(self.weights.to(where), n, replacement=True, generator=generator)  # [n]
+        z = torch.randn(n, self.means.shape[1], generator=generator, device=where)
+        which, z = which.to(self.means.device), z.to(self.means.device)
+        for j in range(len(self.weights)):  # a component at a time: n copies of a factor could be large
+            chosen = which == j
+            z[chosen] = self.means[j] + z[chosen] @ self.factors[j].T
+        return z
+
+
+def _spread_centres(x: Tensor, k: int, rounds: int = 10) -> Tensor:
+    """k starting points among codes [n, d]: k-means++ (Arthur & Vassilvitskii 2007) with a fixed seed, then k-means."""
+    generator = torch.Generator().manual_seed(0)
+    centres = x[torch.randint(len(x), (1,), generator=generator)]  # [1, d]
+    while len(centres) < k:
+        far = torch.cdist(x, centres).amin(1).square()  # [n]
+        far = far if float(far.sum()) > 0 else torch.ones_like(far)  # fewer different codes than centres
+        centres = torch.cat([centres, x[torch.multinomial(far, 1, generator=generator)]])
+    for _ in range(rounds):
+        member = nn.functional.one_hot(torch.cdist(x, centres).argmin(1), k).to(x)  # [n, k]
+        count = member.sum(0)[:, None]
+        centres = torch.where(count > 0, member.T @ x / count.clamp(min=1), centres)
+    return centres
+
+
+def _maximise(x: Tensor, shares: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The M step: codes [n, d], shares [n, k] -> weights [k], means [k, d], Cholesky factors [k, d, d]."""
+    count = shares.sum(0) + 10 * torch.finfo(x.dtype).eps  # [k]
+    means = shares.T @ x / count[:, None]
+    factors = torch.empty(len(count), x.shape[1], x.shape[1], dtype=x.dtype)
+    for j in range(len(count)):
+        away = x - means[j]
+        covariance = (shares[:, j, None] * away).T @ away / count[j]
+        covariance.diagonal().add_(ridge)
+        factors[j] = torch.linalg.cholesky(covariance)
+    return count / count.sum(), means, factors
+
+
+def _joint(x: Tensor, weights: Tensor, means: Tensor, factors: Tensor) -> Tensor:
+    """log(weight_j N(x | mean_j, L_j L_j^T)) of codes [n, d] -> [n, k]."""
+    logs = []
+    identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    for weight, mean, factor in zip(weights, means, factors, strict=True):
+        whiten = torch.linalg.solve_triangular(factor, identity, upper=False)
+        distance = ((x - mean) @ whiten.T).square().sum(1)  # [n], Mahalanobis, squared
+        volume = factor.diagonal().log().sum()
+        logs.append(weight.log() - volume - 0.5 * (distance + x.shape[1] * math.log(2 * math.pi)))
+    return torch.stack(logs, 1)

@@ -1,0 +1,39 @@
+"""Complete named configurations, one function each, each naming its paper."""
+
+from collections.abc import Callable
+from typing import Any
+
+from latente.config import Images, RunConfig, override, settings
+from latente.presets_autoencoder import AUTOENCODERS
+from latente.presets_vae import VAES, vae
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS}
+
+# Lengths of ramps and decays: a shorter run shortens them in proportion.
+_SCALED = (
+    "objective.warmup",
+    "objective.capacity-images",
+    "objective.greedy-images",
+    "optim.decay-from",
+    "optim.decay-images",
+)
+
+
+def demo() -> RunConfig:
+    """The small VAE of `latente demo`, on the embedded faces at 32 pixels."""
+    return vae()
+
+
+def scaled(config: RunConfig, images: int, keep: set[str]) -> tuple[RunConfig, list[str]]:
+    """The configuration with another length, and the names of the ramps and decays that were scaled with it.
+
+    Those named in `keep` stay as they are.
+    """
+    share = images / config.training.images
+    known = settings(config)
+    changes: dict[str, Any] = {}
+    for name in _SCALED:
+        if name in known and name not in keep and known[name][1]:
+            changes[name] = Images(round(known[name][1] * share))
+    changes = {name: value for name, value in changes.items() if value != known[name][1]}
+    return override(config, changes | {"training.images": Images(images)}), list(changes)

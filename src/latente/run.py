@@ -1,0 +1,191 @@
+"""A run folder: create, open, list, read its record, load its network. The contract between the trainer and all the
+rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latente.config import RunConfig, from_json, to_json
+from latente.messages import Problem
+
+if TYPE_CHECKING:
+    from latente.models import Network
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder; nothing is held here that the folder lacks."""
+
+    folder: Path
+
+    @cached_property
+    def tree(self) -> dict[str, Any]:
+        """config.json as it stands: the configuration, and the facts of its data under "dataset"."""
+        tree: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return tree
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration the run was created with."""
+        return from_json(self.tree)
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """Facts of the data: image_shape, classes, key, counts, filter."""
+        facts: dict[str, Any] = self.tree["dataset"]
+        return facts
+
+    def checkpoints(self) -> list[int]:
+        """Clocks (images shown) of the checkpoints, oldest first."""
+        folder = self.folder / "checkpoints"
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+    def checkpoint(self, images: int) -> Path:
+        """The folder of one checkpoint."""
+        return self.folder / "checkpoints" / f"{images:09d}"
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        return list(rows(self.folder / "metrics.jsonl"))
+
+    def timing(self) -> list[dict[str, Any]]:
+        """The rows of timing.jsonl."""
+        return list(rows(self.folder / "timing.jsonl"))
+
+    def events(self) -> list[dict[str, Any]]:
+        """The rows of events.jsonl."""
+        return list(rows(self.folder / "events.jsonl"))
+
+    def record_event(self, kind: str, images: int, **facts: Any) -> None:
+        """Append to events.jsonl what happened, when."""
+        append(self.folder / "events.jsonl", {"kind": kind, "images": images, "at": now(), **facts})
+
+    def stopped(self) -> str | None:
+        """Why training last stopped: "finished", "interrupted", "non-finite"; None while it goes on or after a kill."""
+        last = [row for row in self.events() if row["kind"] in ("start", "resume", "stop")][-1:]
+        return last[0]["reason"] if last and last[0]["kind"] == "stop" else None
+
+    def best(self) -> int | None:
+        """The clock of the best checkpoint: least `measure()` on the held-out images; None before the first
+        measurement."""
+        clocks, measure = set(self.checkpoints()), self.measure()
+        values = [(row[measure], row["images"]) for row in self.metrics() if measure in row and row["images"] in clocks]
+        return int(min(values)[1]) if values else None
+
+    def measure(self) -> str:
+        """What the best checkpoint is best by: the bound where there is one, else the squared error."""
+        return "test/bound" if any("test/bound" in row for row in self.metrics()) else "test/mse"
+
+    def network(self, images: int | None = None, averaged: bool = True) -> Network:
+        """The network of a checkpoint (the newest readable one, unless `images` says), in evaluation mode."""
+        from latente import checkpoint, models
+
+        clocks = self.checkpoints() if images is None else [images]
+        for clock in reversed(clocks):
+            try:
+                tensors, _ = checkpoint.load(self.checkpoint(clock))
+                break
+            except checkpoint.Damaged:
+                continue
+        else:
+            raise Problem("run.no_checkpoint", folder=self.folder)
+        config = self.config
+        net = models.build(config, tuple(self.dataset["image_shape"]), len(self.dataset["classes"]))
+        kind = "averaged" if averaged and any(name.startswith("averaged/") for name in tensors) else "nets"
+        prefix = f"{kind}/net."
+        net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        return net.eval().requires_grad_(False)
+
+
+def create(out: Path, config: RunConfig, dataset: dict[str, Any]) -> Run:
+    """A new numbered folder in `out`, with config.json."""
+    source = re.sub(r"[^a-z0-9]+", "-", Path(config.data.source).stem.lower()).strip("-")[:30]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        number = max((int(p.name[:5]) for p in out.iterdir() if re.match(r"\d{5}-", p.name)), default=-1) + 1
+        while (folder := _claim(out / f"{number:05d}-{config.preset}-{source}")) is None:
+            number += 1  # another process took it
+        write(folder / "config.json", to_json(config) | {"dataset": dataset})
+    except (FileExistsError, NotADirectoryError):
+        raise Problem("run.not_a_folder", folder=out) from None
+    except OSError as error:
+        raise Problem("run.cannot_write", folder=out, reason=error.strerror) from None
+    return Run(folder)
+
+
+def _claim(folder: Path) -> Path | None:
+    """Make a run's folder; None if its number is taken."""
+    if any(folder.parent.glob(f"{folder.name[:5]}-*")):
+        return None
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return None
+    return folder
+
+
+def open_run(folder: str | Path) -> Run:
+    """The run in `folder`, or a Problem."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise Problem("run.missing", folder=folder)
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))["dataset"]["image_shape"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError):
+        raise Problem("run.no_run", folder=folder) from None
+    return Run(folder)
+
+
+def runs(out: Path) -> list[Run]:
+    """All the runs in `out`, by number."""
+    return [Run(p.parent) for p in sorted(out.glob("*/config.json"))] if out.is_dir() else []
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file; a line that a killed process left unfinished is passed over."""
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            yield row
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a JSON-lines file, on a line of its own even after one that was left unfinished."""
+    with path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+        torn = end > 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def cut(path: Path, images: int) -> None:
+    """Drop the rows later than `images`, and an unfinished last line."""
+    if path.exists():
+        kept = [row for row in rows(path) if row["images"] <= images]
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
+        aside.replace(path)
+
+
+def write(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file as a whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What a trained generator knows: moving about in its latent space."""

@@ -1,0 +1,5 @@
+"""How a model is learned, once, for all families."""
+
+from latente.training.life import resume, train
+
+__all__ = ["resume", "train"]

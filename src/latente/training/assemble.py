@@ -1,0 +1,126 @@
+"""The wiring: a configuration -> networks, optimizer, step. The only file of training that names the families."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from latente import models
+from latente.config import AutoencoderModel, AutoencoderObjective, OptimConfig, RunConfig, VAEModel, VAEObjective
+from latente.data.datasets import Dataset, ImageSet
+from latente.data.stream import Batch, Binarisation, see
+from latente.messages import Problem
+from latente.models import autoencoder, vae
+from latente.objectives import Terms
+from latente.training import precision
+from latente.training.autoencode import Autoencode
+from latente.training.loop import Step
+from latente.training.schedule import seed_at
+from latente.training.state import TrainState, averaged_copy
+
+_CODES = 10_000  # training images whose codes a plain autoencoder's prior is fitted to
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that the loop needs and does not know."""
+
+    state: TrainState
+    step: Step
+    terms: Callable[[Any, Batch, int], Terms]  # of the family's network
+    binarisation: Binarisation
+    conditional: bool
+    settle: Callable[[nn.Module, ImageSet], None]  # brings a network up to date before it is shown or saved
+
+
+def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assembly:
+    """Networks initialised from the run's seed, their optimizers, and the step that trains them."""
+    shape = image_shape(dataset)
+    classes = len(dataset.train.classes)
+    torch.manual_seed(seed_at(config.training.seed, 0, 0))
+    net: nn.Module = models.build(config, shape, classes)
+    terms: Callable[[Any, Batch, int], Terms]
+    settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
+    binarisation: Binarisation = "none"
+    conditional = False
+    match config.model, config.objective:
+        case AutoencoderModel(), AutoencoderObjective() as objective:
+            terms, settle = autoencoder.terms(objective), fit_prior
+        case VAEModel() as model, VAEObjective() as objective:
+            terms, conditional = vae.terms(objective), model.conditional
+            if objective.likelihood == "bernoulli":
+                binarisation = objective.binarisation
+            if conditional and not classes:
+                raise Problem("train.no_labels", source=config.data.source)
+            assert isinstance(net, vae.VAE)
+            net.start_from(mean_image(dataset.train))
+        case _:
+            raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
+    net = net.to(device)
+    if channels_last(config, net):
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    nets = nn.ModuleDict({"net": net})
+    state = TrainState(nets, {"net": optimizer(config.optim, net, device)})
+    if config.training.ema_halflife:
+        state.averaged = averaged_copy(nets)
+    numbers: precision.Precision = "bfloat16" if config.training.precision == "bfloat16" else "float32"
+    step = Autoencode(terms, config.optim, config.training.accumulate, precision.autocast(numbers, device))
+    return Assembly(state, step, terms, binarisation, conditional, settle)
+
+
+def optimizer(optim: OptimConfig, net: nn.Module, device: torch.device) -> Optimizer:
+    """The optimizer of one player; fused where torch has such a kernel."""
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    fused = True if device.type in ("cpu", "cuda") else None
+    betas = (optim.beta1, optim.beta2)
+    match optim.name:
+        case "adam":
+            return torch.optim.Adam(
+                parameters, optim.lr, betas, optim.eps, optim.weight_decay, fused=fused, foreach=None if fused else True
+            )
+        case "nadam":
+            return torch.optim.NAdam(parameters, optim.lr, betas, optim.eps, optim.weight_decay, foreach=True)
+        case "adagrad":
+            return torch.optim.Adagrad(
+                parameters, optim.lr, weight_decay=optim.weight_decay, eps=optim.eps, foreach=True
+            )
+        case "sgd":
+            return torch.optim.SGD(parameters, optim.lr, optim.beta1, weight_decay=optim.weight_decay, foreach=True)
+
+
+def channels_last(config: RunConfig, net: nn.Module) -> bool:
+    """Whether images and weights are laid out channels last: asked for, and there are convolutions to gain by it."""
+    return config.training.channels_last and any(p.dim() == 4 for p in net.parameters())
+
+
+def image_shape(dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W)."""
+    _, channels, height, width = dataset.train.images.shape
+    return channels, height, width
+
+
+def mean_image(images: ImageSet) -> Tensor:
+    """The mean of (at most ten thousand) training images, [C, H, W] in [-1, 1]."""
+    indices = np.linspace(0, len(images) - 1, min(len(images), 10_000)).astype(np.int64)
+    mean: Tensor = images.gather(indices).double().mean(0).div(127.5).sub(1).float()
+    return mean
+
+
+def fit_prior(net: nn.Module, images: ImageSet) -> None:
+    """Fit a plain autoencoder's prior to the codes of its training set."""
+    assert isinstance(net, autoencoder.Autoencoder)
+    device = next(net.parameters()).device
+    indices = np.linspace(0, len(images) - 1, min(len(images), _CODES)).astype(np.int64)
+    with torch.no_grad():
+        codes = [
+            net.encode(see(images.gather(part).to(device))) for part in np.array_split(indices, -(-len(indices) // 500))
+        ]
+    net.fit_prior(torch.cat(codes))
+
+
+def _nothing_to_settle(net: nn.Module, images: ImageSet) -> None:
+    pass

@@ -1,0 +1,77 @@
+"""How long a preset would take on this machine: its floating-point operations over a measured rate."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from latente.config import RunConfig
+from latente.data.datasets import Dataset, ImageSet
+from latente.data.stream import Stream
+from latente.messages import Problem
+from latente.presets import PRESETS
+from latente.training.assemble import assemble
+
+_BATCH = 8
+
+
+def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
+    """preset -> images of its default length, GFLOP an image and estimated seconds; presets that cannot take the
+    shape are
+    left out. An estimate is good to a factor of two."""
+    found: dict[str, dict[str, Any]] = {}
+    dense, conv = dense_rate(), conv_rate()
+    for name, preset in PRESETS.items():
+        config = preset()
+        try:
+            flops, convolutional = step_flops(config, image_shape)
+        except Problem:  # a network that has no such size says so
+            continue
+        images = int(config.training.images)
+        seconds = images * flops / (conv if convolutional else dense)
+        found[name] = {"images": images, "gflop_per_image": round(flops / 1e9, 4), "seconds": round(seconds, 1)}
+    return found
+
+
+def step_flops(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[float, bool]:
+    """Floating-point operations an image of one training step, forward and backward, and whether most are
+    convolutions."""
+    images = np.random.default_rng(0).integers(0, 256, (_BATCH, *image_shape), np.uint8)
+    labels = np.arange(_BATCH, dtype=np.int64) % 2
+    shown = ImageSet(name="noise", images=images, labels=labels, classes=("0", "1"), factors=None)
+    config = replace(config, training=replace(config.training, precision="float32", accumulate=1))
+    assembly = assemble(config, Dataset(train=shown, test=shown, facts={}, folder=Path()), torch.device("cpu"))
+    batch = Stream(shown, conditional=assembly.conditional, binarisation=assembly.binarisation).take(0, _BATCH)
+    with FlopCounterMode(display=False) as counter:
+        assembly.step(assembly.state, batch)
+    by_kind = counter.get_flop_counts()["Global"]
+    convolved = sum(count for kind, count in by_kind.items() if "conv" in str(kind))
+    return counter.get_total_flops() / _BATCH, 2 * convolved > counter.get_total_flops()
+
+
+def dense_rate() -> float:
+    """Operations a second of this machine in a training step of a dense network (128 x 784 x 400)."""
+    return _rate(nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 784)), torch.rand(128, 784))
+
+
+def conv_rate() -> float:
+    """Operations a second of this machine in a training step of 3x3 convolutions (32 channels, 16 pixels, batch 64)."""
+    net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1))
+    return _rate(net, torch.rand(64, 32, 16, 16))
+
+
+def _rate(net: nn.Module, x: torch.Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        net(x).square().mean().backward()
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        net(x).square().mean().backward()
+        seconds.append(time.perf_counter() - began)
+    rate: float = counter.get_total_flops() / sorted(seconds)[2]
+    return rate

@@ -1,0 +1,410 @@
+"""A run from its first image to its last: create it, go on with it, stop it, and lose nothing on the way."""
+
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from latente import checkpoint, pictures, run
+from latente.config import Images, RunConfig
+from latente.data.datasets import Dataset, ImageSet, load
+from latente.data.stream import Batch, Stream, see
+from latente.messages import Problem
+from latente.models import Network
+from latente.run import Run
+from latente.training import precision
+from latente.training.assemble import Assembly, assemble, channels_last, image_shape
+from latente.training.autoencode import total
+from latente.training.loop import fit
+from latente.training.recorder import NonFinite, Recorder, accumulate, summary
+from latente.training.state import TrainState, averaged_copy
+
+Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers), a few times a second
+_TEST = 10_000  # held-out images that a checkpoint is measured on, at most
+_SAMPLES, _PAIRS = 64, 8
+
+
+def _unwatched(images: int, row: dict[str, Any]) -> None:
+    pass
+
+
+def train(
+    config: RunConfig,
+    *,
+    out: Path = Path("runs"),
+    start_from: Run | None = None,
+    created: Callable[[Run, Dataset], None] = lambda run, dataset: None,
+    watch: Watch = _unwatched,
+) -> Run:
+    """Create a run in `out` and train it to its end; `start_from` gives the weights to begin with.
+
+    `created` hears of the run before the first step. The run's `stopped()` says how it ended. Raises Problem for
+    anything
+    that a person can put right.
+    """
+    device = pick_device(config.training.device)
+    dataset = load(config.data)
+    config = resolve(config, dataset, device)
+    assembly = assemble(config, dataset, device)
+    if start_from is not None:
+        adopt(assembly.state, start_from)
+    here = run.create(out, config, facts(dataset))
+    with explained(here):
+        run.write(here.folder / "environment.json", environment(device))
+        origin = str(start_from.folder.resolve()) if start_from is not None else None
+        here.record_event("start", 0, until=config.training.images, start_from=origin)
+        for left_out in dataset.facts.get("left_out", []):
+            here.record_event("left-out", 0, **left_out)
+        if dataset.facts.get("converted"):
+            here.record_event("converted", 0, **dataset.facts["converted"])
+        shown = dataset.train.images[_spread(dataset.train, _SAMPLES)]
+        pictures.save(pictures.grid(shown, 8), here.folder / "reals.png")
+        created(here, dataset)
+        return _Life(here, config, dataset, assembly, device, watch).live(config.training.images)
+
+
+def resume(
+    here: Run,
+    *,
+    images: int | None = None,
+    created: Callable[[Run, Dataset], None] = lambda run, dataset: None,
+    watch: Watch = _unwatched,
+) -> Run:
+    """Go on with a run from its newest readable checkpoint, to `images` or to where it was meant to end."""
+    config = here.config
+    recorded = _environment_of(here)
+    device = _device_again(config.training.device, recorded)
+    torch.set_num_threads(recorded.get("threads", torch.get_num_threads()))
+    dataset = load(config.data)
+    if facts(dataset)["key"] != here.dataset["key"]:
+        raise Problem("train.data_changed", source=config.data.source, folder=here.folder)
+    assembly = assemble(config, dataset, device)
+    state = assembly.state
+    starts = [row for row in here.events() if row["kind"] in ("start", "resume")]
+    until = images or (starts[-1]["until"] if starts else config.training.images)
+    with explained(here):
+        _take_up(here, state, starts)
+        if state.images >= until:
+            raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            run.cut(here.folder / name, state.images)
+        differs = [k for k, v in environment(device).items() if k != "command" and recorded.get(k) != v]
+        here.record_event("resume", state.images, until=until, differs=differs)
+        created(here, dataset)
+        return _Life(here, config, dataset, assembly, device, watch).live(until)
+
+
+@contextmanager
+def explained(here: Run) -> Iterator[None]:
+    """A full disk or a folder that cannot be written becomes one sentence that says what is safe."""
+    try:
+        yield
+    except OSError as error:
+        reason, clocks = error.strerror or str(error), here.checkpoints() or [0]
+        raise Problem("train.cannot_write", folder=here.folder, reason=reason, images=clocks[-1]) from error
+
+
+@dataclass
+class _Life:
+    """One process' part of a run's life."""
+
+    run: Run
+    config: RunConfig
+    dataset: Dataset
+    assembly: Assembly
+    device: torch.device
+    watch: Watch
+    recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorder = Recorder(self.run, self.watch)
+
+    def live(self, until: int) -> Run:
+        """Train until `until` images or until somebody stops it."""
+        t, state = self.config.training, self.assembly.state
+        stream = Stream(
+            self.dataset.train,
+            seed=t.seed,
+            device=self.device,
+            binarisation=self.assembly.binarisation,
+            conditional=self.assembly.conditional,
+            channels_last=channels_last(self.config, state.nets["net"]),
+        )
+        cadence = [(t.tick, self.recorder.tick), (t.sample_every, self.sample), (t.checkpoint_every, self.milestone)]
+        try:
+            with stop_signals() as should_stop:
+                if not self.run.checkpoints():
+                    self.sample(state)
+                    self.keep(state)
+                self.recorder.start(state)
+                fit(
+                    state,
+                    self.assembly.step,
+                    stream,
+                    until=until,
+                    batch=t.batch,
+                    seed=t.seed,
+                    ema_halflife=t.ema_halflife,
+                    record=self.recorder.add,
+                    cadence=cadence,
+                    should_stop=should_stop,
+                )
+                if self.run.checkpoints()[-1] != state.images:
+                    self.sample(state)
+                    self.keep(state)
+                self.run.record_event(
+                    "stop", state.images, reason="finished" if state.images >= until else "interrupted"
+                )
+        except NonFinite as found:
+            last = self.run.checkpoints()[-1]
+            self.run.record_event("stop", found.images, reason="non-finite", term=found.term, checkpoint=last)
+        self.watch(state.images, self.recorder.row)
+        return self.run
+
+    def sample(self, state: TrainState) -> None:
+        """Pictures from the same latents every time, and reconstructions under their originals."""
+        self.recorder.check(state)
+        go_on = self.recorder.pause()
+        self.settle(state)
+        net = cast(Network, state.shown()["net"].eval())
+        classes = len(self.dataset.train.classes)
+        conditional = self.assembly.conditional
+        with torch.no_grad():
+            z = net.prior(_SAMPLES, torch.Generator().manual_seed(self.config.training.seed)).to(self.device)
+            labels = torch.arange(_SAMPLES, device=self.device) % classes if conditional else None
+            self._save(net.decode(z, labels), 8, "samples", state.images)
+            pairs = _spread(self.dataset.test, _PAIRS)
+            batch = self._held_out(pairs)
+            again = net.decode(net.encode(*batch), batch.condition)
+            self._save(torch.cat([batch.images, again]), len(pairs), "reconstructions", state.images)
+        state.nets.train()
+        go_on()
+
+    def _save(self, images: torch.Tensor, columns: int, kind: str, clock: int) -> None:
+        pixels = pictures.to_pixels(images.float().cpu().numpy())
+        pictures.save(pictures.grid(pixels, columns), self.run.folder / kind / f"{clock:09d}.png")
+
+    def milestone(self, state: TrainState) -> None:
+        """Measure on held-out images, then keep a checkpoint."""
+        go_on = self.recorder.pause()
+        self.recorder.write(state, self.validate(state))
+        self.keep(state)
+        go_on()
+
+    def keep(self, state: TrainState) -> None:
+        """A checkpoint, unless a number is no longer finite; older ones are thinned out."""
+        self.recorder.check(state)
+        self.settle(state)
+        checkpoint.save(self.run.checkpoint(state.images), *state.pack())
+        checkpoint.prune(self.run.folder / "checkpoints", self.run.checkpoints(), self.run.best())
+        self.run.record_event("checkpoint", state.images)
+
+    def settle(self, state: TrainState) -> None:
+        """Bring what depends on the weights up to date (a plain autoencoder's prior)."""
+        for nets in (state.nets, state.averaged):
+            if nets is not None:
+                self.assembly.settle(nets["net"], self.dataset.train)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Means over the held-out images: the loss and its terms, and the squared error of the reconstructions
+        (pixels in
+        [0, 1]) from codes or posterior means. Noise and binarisation are the same every time."""
+        net = cast(Network, state.shown()["net"].eval())
+        indices = _spread(self.dataset.test, _TEST)
+        totals: dict[str, torch.Tensor] = {}
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for part in np.array_split(indices, -(-len(indices) // 500)):
+                batch = self._held_out(part)
+                terms = self.assembly.terms(net, batch, state.images)
+                again = net.decode(net.encode(*batch), batch.condition)
+                error = (again - batch.images).flatten(1).square().mean(1) / 4
+                loss = total(terms).expand(len(part))
+                accumulate(totals, terms.per_image | {"loss": loss, "mse": error})
+        state.nets.train()
+        return {f"test/{name}": value for name, value in summary(totals).items() if not name.endswith("/sd")}
+
+    def _held_out(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
+        """Held-out images as the network sees them, the same every time."""
+        protocol = self.assembly.binarisation
+        fixed = see(
+            self.dataset.test.gather(indices).to(self.device),
+            "fixed" if protocol == "dynamic" else protocol,
+            indices=indices,
+        )
+        labels = self.dataset.test.labels
+        wanted = self.assembly.conditional and labels is not None
+        return Batch(
+            fixed, torch.from_numpy(labels[indices]).to(self.device) if wanted and labels is not None else None
+        )
+
+
+def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunConfig:
+    """The configuration with everything decided: absolute counts, the path, the precision."""
+    t, optim = config.training, config.optim
+    if t.images < 1 or t.batch < 1 or not 1 <= t.accumulate <= t.batch:
+        raise Problem("train.nothing_to_do", images=t.images, batch=t.batch, accumulate=t.accumulate)
+    for name in ("lr", "eps", "weight_decay", "final", "clip"):
+        if getattr(optim, name) < 0:
+            raise Problem("train.negative", name=f"optim.{name.replace('_', '-')}", given=getattr(optim, name))
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(optim, name) < 1:
+            raise Problem("train.not_a_share", name=f"optim.{name}", given=getattr(optim, name))
+    if t.seed < 0:
+        raise Problem("train.negative", name="training.seed", given=t.seed)
+    t = replace(
+        t,
+        sample_every=t.sample_every or Images(max(t.images // 8, 1)),
+        checkpoint_every=t.checkpoint_every or Images(max(t.images // 4, 1)),
+        tick=t.tick or Images(max(t.images // 60, 1)),
+    )
+    if optim.decay != "none" and not optim.decay_images:
+        optim = replace(optim, decay_images=Images(max(t.images - optim.decay_from, 1)))
+    path = Path(config.data.source)
+    data = replace(config.data, source=str(path.resolve())) if path.exists() else config.data
+    config = replace(config, training=t, optim=optim, data=data)
+    if t.precision == "auto":
+        chosen = precision.choose(
+            lambda p: _one_step(config, dataset, device, p), device, _cache(), _signature(config, dataset)
+        )
+        config = replace(config, training=replace(t, precision=chosen))
+    elif t.precision == "bfloat16" and not precision.has_bfloat16(device):
+        raise Problem("train.no_bfloat16", device=device)
+    return config
+
+
+def _one_step(
+    config: RunConfig, dataset: Dataset, device: torch.device, numbers: precision.Precision
+) -> Callable[[], object]:
+    trial = replace(config, training=replace(config.training, precision=numbers))
+    assembly = assemble(trial, dataset, device)
+    last = channels_last(config, assembly.state.nets["net"])
+    stream = Stream(dataset.train, device=device, conditional=assembly.conditional, channels_last=last)
+    batch = stream.take(0, config.training.batch)
+    return lambda: assembly.step(assembly.state, batch)
+
+
+def _signature(config: RunConfig, dataset: Dataset) -> str:
+    return f"{config.model} {image_shape(dataset)} batch {config.training.batch}"
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(os.environ.get("LATENTE_CACHE") or pooch.os_cache("latente")) / "precision.json"
+
+
+def adopt(state: TrainState, source: Run) -> None:
+    """Begin with the weights of another run."""
+    weights = source.network().state_dict()
+    mine = state.nets["net"].state_dict()
+    differ = [name for name in mine if name not in weights or weights[name].shape != mine[name].shape]
+    differ += [name for name in weights if name not in mine]
+    if differ:
+        raise Problem("train.from_mismatch", folder=source.folder, first=differ[0], n=len(differ))
+    state.nets["net"].load_state_dict(weights)
+    if state.averaged is not None:
+        state.averaged = averaged_copy(state.nets)
+
+
+def _take_up(here: Run, state: TrainState, starts: list[dict[str, Any]]) -> None:
+    """Load the newest readable checkpoint. Those that are cut short are named in events.jsonl and set aside. A run
+    that was
+    killed before its first checkpoint begins again."""
+    clocks = here.checkpoints()
+    for clock in reversed(clocks):
+        try:
+            state.unpack(*checkpoint.load(here.checkpoint(clock)))
+            return
+        except checkpoint.Damaged as damaged:
+            here.record_event("damaged", clock, what=str(damaged))
+            here.checkpoint(clock).rename(here.folder / "checkpoints" / f"damaged-{clock:09d}-{os.getpid()}")
+    if clocks:
+        raise Problem("run.no_checkpoint", folder=here.folder)
+    if starts and starts[0].get("start_from"):
+        adopt(state, run.open_run(starts[0]["start_from"]))
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C and SIGTERM ask training to stop after the step in hand; a second Ctrl-C interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu, cuda, cuda:1 or mps -> a device that this machine has."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available.get(name.partition(":")[0], False):
+        raise Problem("train.no_device", given=name, devices=", ".join(k for k, v in available.items() if v))
+    return torch.device(name)
+
+
+def _device_again(asked: str, recorded: dict[str, Any]) -> torch.device:
+    """The device that a run began on, or, where this machine has none, the best one here (no longer bit-exact)."""
+    try:
+        return pick_device(recorded.get("device", asked) if asked == "auto" else asked)
+    except Problem:
+        return pick_device("auto")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a bit-exact repetition depends on besides the configuration."""
+    from latente import __version__
+
+    return {
+        "latente": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": precision.processor(),
+        "device": str(device),
+        "card": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "command": sys.argv[1:],
+    }
+
+
+def _environment_of(here: Run) -> dict[str, Any]:
+    import json
+
+    path = here.folder / "environment.json"
+    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return recorded
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """What config.json keeps of the data."""
+    kept = {key: value for key, value in dataset.facts.items() if key != "left_out"}
+    return {"image_shape": list(image_shape(dataset)), "classes": list(dataset.train.classes), **kept}
+
+
+def _spread(images: ImageSet, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """At most `n` indices, evenly spaced: folders are often sorted by class."""
+    return np.linspace(0, len(images) - 1, min(len(images), n)).astype(np.int64)

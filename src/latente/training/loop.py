@@ -1,0 +1,40 @@
+"""The one loop. It knows time; the step knows learning; nothing else knows either."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from latente.data.stream import Batch, Stream
+from latente.training.schedule import crossed, seed_at
+from latente.training.state import Metrics, TrainState
+
+Step = Callable[[TrainState, Batch], Metrics]
+Action = Callable[[TrainState], None]
+
+
+def fit(
+    state: TrainState,
+    step: Step,
+    stream: Stream,
+    *,
+    until: int,  # images shown at which training ends; the last batch is never cut short
+    batch: int,
+    seed: int,
+    ema_halflife: int,  # images
+    record: Callable[[TrainState, Metrics], None],
+    cadence: Sequence[tuple[int, Action]],  # every so many images, in this order
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Show images until the clock says `until`. A step is a pure function of (state, batch, seed, clock), so a run
+    that was
+    cut anywhere and taken up from a checkpoint ends bit for bit where the uninterrupted run does."""
+    while state.images < until and not should_stop():
+        torch.manual_seed(seed_at(seed, 0, state.images))
+        metrics = step(state, stream.take(state.images, batch))
+        state.images += batch
+        state.iteration += 1
+        state.average(ema_halflife, batch)
+        record(state, metrics)
+        for interval, action in cadence:
+            if crossed(state.images, batch, interval):
+                action(state)

@@ -1,5 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first.
+# TORCH passes options to pip for torch alone, e.g. TORCH="--index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
+TORCH ?=
 BIN := .venv/bin
 MARK := .venv/.installed
 
@@ -10,7 +12,7 @@ install: $(MARK)
 $(MARK): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, this is ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(MARK)
 

@@ -59,15 +59,14 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise Damaged(str(folder / name))
             group = name.removesuffix(".safetensors")
             tensors |= {f"{group}/{key}": value for key, value in load_file(folder / name).items()}
-    except (FileNotFoundError, ValueError, KeyError) as error:  # ValueError: no JSON
+    except (OSError, ValueError, KeyError) as error:  # ValueError: no JSON
         raise Damaged(f"{folder}: {error}") from error
     return tensors, plain
 
 
 def prune(folder: Path, clocks: list[int], best: int | None) -> None:
-    """Of the checkpoints at `clocks` (images shown, oldest first) keep the newest two, the best, the first, and one
-    for each
-    doubling of the clock; remove the others and what a killed process left half-written."""
+    """Keep the newest two of the checkpoints at `clocks` (images shown, oldest first), the best, the first, and one for
+    each doubling of the clock; remove the others and what a killed process left half-written."""
     keep = {*clocks[-2:], *clocks[:1]} | ({best} if best is not None else set())
     for older in clocks[1:]:  # the last one below each power of two
         if not any(older < later and later.bit_length() == older.bit_length() for later in clocks):

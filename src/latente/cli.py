@@ -105,10 +105,10 @@ def data(argv: list[str]) -> int:
 
 def _data_list(argv: list[str]) -> int:
     _parse(argv, {})
-    from latente.data import datasets
+    from latente.data.datasets import listing
 
-    for line in datasets.listing():
-        print(line)
+    for row in listing():
+        print(f"{row['name']:15} {say('cli.here' if row['present'] else 'cli.not_here'):30} {row['licence']}")
     return DONE
 
 
@@ -128,11 +128,25 @@ def _data_check(argv: list[str]) -> int:
             hint = settings(_any_preset())[name][0]
             config = replace(config, **{name.split(".")[1].replace("-", "_"): parse(text, hint, name)})
     report = check.examine(config)
-    if report.get("image_shape"):
-        report["times"] = times(tuple(report["image_shape"]))
-    sentences, fault = check.verdict(report)
+    if "shape" in report:
+        report["times"] = times(tuple(report["shape"]))
+    in_words = {name: say("cli.time", **row) for name, row in _time_words(report.get("times", {})).items()}
+    sentences, fault = check.verdict(report, in_words)
     print(json.dumps(report, ensure_ascii=False) if options["json"] else "\n".join(sentences))
     return FOUND if fault else DONE
+
+
+def _time_words(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    from latente.terminal import duration, number
+
+    return {
+        name: {
+            "time": duration(row["seconds"]),
+            "images": number(row["images"]),
+            "gflop": number(row["gflop_per_image"]),
+        }
+        for name, row in times.items()
+    }
 
 
 def train(argv: list[str]) -> int:
@@ -297,6 +311,8 @@ def _introduce(run: "Run", dataset: "Dataset") -> None:
         from latente.models.vae import explain
 
         print(explain(config.objective, tuple(run.dataset["image_shape"])))
+        if (config.objective.likelihood, config.objective.binarisation) == ("bernoulli", "grey"):
+            print(say("vae.grey_is_no_nll"))
     print(say("train.where", folder=run.folder, precision=config.training.precision))
 
 
@@ -328,12 +344,9 @@ def _ended(run: "Run") -> int:
         return INTERRUPTED
     print(say("train.report", page=page))
     print(say("train.next"))
-    for command in (
-        f"sample {run.folder} --n 64 --out grid.png",
-        f"resume {run.folder} --images {2 * stop['images']}",
-        "presets",
-    ):
-        print(f"  latente {command}")
+    print(f"  latente sample {run.folder} --n 64 --out grid.png")
+    print(f"  latente resume {run.folder} --images {2 * stop['images']}")
+    print(f"  latente train vae --data {say('train.your_pictures')} --resolution 64")
     return DONE
 
 

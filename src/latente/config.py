@@ -69,11 +69,12 @@ class VAEModel:
 
     family: Literal["vae"] = "vae"
     kind: Literal["conv", "mlp"] = "conv"
-    latent: int = 64
+    latent: int = 32
     width: int = 32  # channels of the finest level (conv)
     blocks: int = 1  # residual blocks on the smallest level (conv)
-    hidden: tuple[int, ...] = (500,)  # encoder's order (mlp)
-    activation: Literal["tanh", "relu"] = "tanh"  # (mlp)
+    hidden: tuple[int, ...] = (256,)  # widths of the fully connected layers, encoder's order
+    activation: Literal["tanh", "relu"] = "relu"  # of the fully connected layers
+    mean: Literal["linear", "sigmoid"] = "linear"  # what a Gaussian's mean goes through
     init: Literal["aevb", "glorot", "torch"] = "aevb"  # (mlp) N(0, 0.01) as the paper has it, Glorot, or torch's own
     conditional: bool = False  # encoder and decoder are told the label
 

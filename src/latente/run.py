@@ -105,15 +105,15 @@ class Run:
         return net.eval().requires_grad_(False)
 
 
-def create(out: Path, config: RunConfig, dataset: dict[str, Any]) -> Run:
-    """A new numbered folder in `out`, with config.json."""
-    source = re.sub(r"[^a-z0-9]+", "-", Path(config.data.source).stem.lower()).strip("-")[:30]
+def create(out: Path, config: RunConfig, dataset: dict[str, Any], start_from: str | None = None) -> Run:
+    """A new numbered folder in `out`, with config.json; `start_from` is the run whose weights it begins with."""
+    source = re.sub(r"[^a-z0-9]+", "-", Path(config.data.source).stem.lower()).strip("-")[:30] or "images"
     try:
         out.mkdir(parents=True, exist_ok=True)
         number = max((int(p.name[:5]) for p in out.iterdir() if re.match(r"\d{5}-", p.name)), default=-1) + 1
         while (folder := _claim(out / f"{number:05d}-{config.preset}-{source}")) is None:
             number += 1  # another process took it
-        write(folder / "config.json", to_json(config) | {"dataset": dataset})
+        write(folder / "config.json", to_json(config) | {"dataset": dataset, "start_from": start_from})
     except (FileExistsError, NotADirectoryError):
         raise Problem("run.not_a_folder", folder=out) from None
     except OSError as error:

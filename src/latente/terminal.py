@@ -18,7 +18,8 @@ _SHOWN = ("loss", "mse", "kl", "test/mse")
 
 def number(value: float) -> str:
     """A number as the reader's language writes it: 1.234.567 or 1,234,567; four significant digits for fractions."""
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) >= 1e-4 else f"{value:.2e}"
+    small = 0 < abs(value) < 1e-4
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.2e}" if small else f"{value:.4g}"
     return text.translate(str.maketrans(",.", ".,")) if language() == "es" else text
 
 

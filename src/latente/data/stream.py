@@ -13,7 +13,6 @@ from latente.data.datasets import ImageSet
 
 Binarisation = Literal["none", "dynamic", "fixed", "threshold", "grey"]
 _BLOCK = 16_384  # positions whose order is computed at once
-_LEVELS = np.round(np.arange(256) / 255 * 65_536).astype(np.uint32)  # P(u16 < _LEVELS[pixel]) = pixel / 255
 
 
 class Batch(NamedTuple):
@@ -43,7 +42,12 @@ class Stream:
         indices = self._indices(position, n)[rank::world]
         images = self.images.gather(indices)  # uint8 [n, C, H, W]
         shown = see(
-            images.to(self.device), self.binarisation, seed=self.seed, indices=indices, position=position + rank
+            images,
+            self.binarisation,
+            seed=self.seed,
+            indices=indices,
+            position=position + rank,
+            device=self.device,
         )
         if self.channels_last:
             shown = shown.contiguous(memory_format=torch.channels_last)
@@ -76,30 +80,30 @@ def see(
     seed: int = 0,
     indices: NDArray[np.int64] | None = None,
     position: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
-    """uint8 [n, C, H, W] -> what a network sees, float32 in [-1, 1].
+    """uint8 [n, C, H, W] in memory -> what a network sees, float32 in [-1, 1], on `device`.
 
     Bernoulli models see {-1, 1}: "dynamic" draws every pixel anew with P(1) = pixel / 255 each time that an image is
     shown, "fixed" draws it once for ever from (seed, index of the image), "threshold" cuts at 127.5. "grey" and "none"
     leave the grey levels.
     """
     if binarisation in ("none", "grey"):
-        return images.float().div_(127.5).sub_(1)
+        return images.to(device).float().div_(127.5).sub_(1)
     if binarisation == "threshold":
         ones = images > 127
     else:
-        levels = torch.from_numpy(_LEVELS.astype(np.int32)).to(images.device)[images.int()]
+        shape = tuple(images.shape)
         if binarisation == "dynamic":
-            noise = np.random.Generator(np.random.SFC64([seed, position])).integers(
-                0, 65_536, tuple(images.shape), np.uint16
-            )
+            noise = np.random.Generator(np.random.SFC64([seed, position])).integers(0, 65_535, shape, np.uint16)
         else:
             assert indices is not None, "fixed binarisation needs to know which images these are"
             pixels = np.arange(images[0].numel(), dtype=np.uint64)
             counters = indices.astype(np.uint64)[:, None] * np.uint64(len(pixels)) + pixels
-            noise = (_hash(counters, seed) >> np.uint64(48)).astype(np.uint16).reshape(tuple(images.shape))
-        ones = torch.from_numpy(noise.astype(np.int32)).to(images.device) < levels
-    return ones.float().mul_(2).sub_(1)
+            noise = (_hash(counters, seed) % np.uint64(65_535)).astype(np.uint16).reshape(shape)
+        # Uniform on 0 .. 65534: P(noise < 257 pixel) = 257 pixel / 65535 = pixel / 255, exactly.
+        ones = torch.from_numpy(noise < images.numpy().astype(np.uint16) * np.uint16(257))
+    return ones.to(device).float().mul_(2).sub_(1)
 
 
 def shuffled(positions: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

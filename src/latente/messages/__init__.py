@@ -62,7 +62,7 @@ class Problem(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
-        return say(self.key, **self.fields)
+        return say(self.key, lang=None, **self.fields)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

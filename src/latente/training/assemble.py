@@ -61,6 +61,7 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
         case _:
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
     net = net.to(device)
+    _rehearse(net, terms, dataset.train, conditional, device)
     if channels_last(config, net):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     nets = nn.ModuleDict({"net": net})
@@ -70,6 +71,18 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     numbers: precision.Precision = "bfloat16" if config.training.precision == "bfloat16" else "float32"
     step = Autoencode(terms, config.optim, config.training.accumulate, precision.autocast(numbers, device))
     return Assembly(state, step, terms, binarisation, conditional, settle)
+
+
+def _rehearse(
+    net: nn.Module, terms: Callable[[Any, Batch, int], Terms], images: ImageSet, conditional: bool, device: torch.device
+) -> None:
+    """Take the losses of two images once: settings that do not go together are refused before a run is created."""
+    indices = np.array([0, len(images) - 1])
+    labels = images.labels
+    condition = torch.from_numpy(labels[indices]).to(device) if conditional and labels is not None else None
+    with torch.no_grad():
+        terms(net.eval(), Batch(see(images.gather(indices), device=device), condition), 0)
+    net.train()
 
 
 def optimizer(optim: OptimConfig, net: nn.Module, device: torch.device) -> Optimizer:
@@ -117,7 +130,8 @@ def fit_prior(net: nn.Module, images: ImageSet) -> None:
     indices = np.linspace(0, len(images) - 1, min(len(images), _CODES)).astype(np.int64)
     with torch.no_grad():
         codes = [
-            net.encode(see(images.gather(part).to(device))) for part in np.array_split(indices, -(-len(indices) // 500))
+            net.encode(see(images.gather(part), device=device))
+            for part in np.array_split(indices, -(-len(indices) // 500))
         ]
     net.fit_prior(torch.cat(codes))
 

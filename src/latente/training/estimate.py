@@ -21,9 +21,8 @@ _BATCH = 8
 
 
 def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
-    """preset -> images of its default length, GFLOP an image and estimated seconds; presets that cannot take the
-    shape are
-    left out. An estimate is good to a factor of two."""
+    """preset -> images of its default length, GFLOP an image and estimated seconds; presets that cannot take the shape
+    are left out. An estimate is good to a factor of two."""
     found: dict[str, dict[str, Any]] = {}
     dense, conv = dense_rate(), conv_rate()
     for name, preset in PRESETS.items():

@@ -16,6 +16,7 @@ import torch
 
 from latente import checkpoint, pictures, run
 from latente.config import Images, RunConfig
+from latente.data import names
 from latente.data.datasets import Dataset, ImageSet, load
 from latente.data.stream import Batch, Stream, see
 from latente.messages import Problem
@@ -25,7 +26,7 @@ from latente.training import precision
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
 from latente.training.autoencode import total
 from latente.training.loop import fit
-from latente.training.recorder import NonFinite, Recorder, accumulate, summary
+from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
 from latente.training.state import TrainState, averaged_copy
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers), a few times a second
@@ -48,19 +49,17 @@ def train(
     """Create a run in `out` and train it to its end; `start_from` gives the weights to begin with.
 
     `created` hears of the run before the first step. The run's `stopped()` says how it ended. Raises Problem for
-    anything
-    that a person can put right.
-    """
+    anything that a person can put right."""
     device = pick_device(config.training.device)
     dataset = load(config.data)
     config = resolve(config, dataset, device)
     assembly = assemble(config, dataset, device)
     if start_from is not None:
         adopt(assembly.state, start_from)
-    here = run.create(out, config, facts(dataset))
+    origin = str(start_from.folder.resolve()) if start_from is not None else None
+    here = run.create(out, config, facts(dataset), origin)
     with explained(here):
         run.write(here.folder / "environment.json", environment(device))
-        origin = str(start_from.folder.resolve()) if start_from is not None else None
         here.record_event("start", 0, until=config.training.images, start_from=origin)
         for left_out in dataset.facts.get("left_out", []):
             here.record_event("left-out", 0, **left_out)
@@ -92,8 +91,8 @@ def resume(
     starts = [row for row in here.events() if row["kind"] in ("start", "resume")]
     until = images or (starts[-1]["until"] if starts else config.training.images)
     with explained(here):
-        _take_up(here, state, starts)
-        if state.images >= until:
+        _take_up(here, state)
+        if state.images >= until and (images or here.stopped() == "finished"):
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
         for name in ("metrics.jsonl", "timing.jsonl"):
             run.cut(here.folder / name, state.images)
@@ -108,6 +107,8 @@ def explained(here: Run) -> Iterator[None]:
     """A full disk or a folder that cannot be written becomes one sentence that says what is safe."""
     try:
         yield
+    except BrokenPipeError:  # somebody stopped listening: the caller's business
+        raise
     except OSError as error:
         reason, clocks = error.strerror or str(error), here.checkpoints() or [0]
         raise Problem("train.cannot_write", folder=here.folder, reason=reason, images=clocks[-1]) from error
@@ -124,6 +125,7 @@ class _Life:
     device: torch.device
     watch: Watch
     recorder: Recorder = field(init=False)
+    settled: int = -1  # the clock at which the shown network was last brought up to date
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.run, self.watch)
@@ -195,8 +197,11 @@ class _Life:
 
     def milestone(self, state: TrainState) -> None:
         """Measure on held-out images, then keep a checkpoint."""
+        self.recorder.check(state)
         go_on = self.recorder.pause()
-        self.recorder.write(state, self.validate(state))
+        row = self.validate(state)
+        require_finite(row, state.images)
+        self.recorder.write(state, row)
         self.keep(state)
         go_on()
 
@@ -210,9 +215,9 @@ class _Life:
 
     def settle(self, state: TrainState) -> None:
         """Bring what depends on the weights up to date (a plain autoencoder's prior)."""
-        for nets in (state.nets, state.averaged):
-            if nets is not None:
-                self.assembly.settle(nets["net"], self.dataset.train)
+        if self.settled != state.images:
+            self.assembly.settle(state.shown()["net"], self.dataset.train)
+            self.settled = state.images
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Means over the held-out images: the loss and its terms, and the squared error of the reconstructions
@@ -237,9 +242,10 @@ class _Life:
         """Held-out images as the network sees them, the same every time."""
         protocol = self.assembly.binarisation
         fixed = see(
-            self.dataset.test.gather(indices).to(self.device),
+            self.dataset.test.gather(indices),
             "fixed" if protocol == "dynamic" else protocol,
             indices=indices,
+            device=self.device,
         )
         labels = self.dataset.test.labels
         wanted = self.assembly.conditional and labels is not None
@@ -270,7 +276,8 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     if optim.decay != "none" and not optim.decay_images:
         optim = replace(optim, decay_images=Images(max(t.images - optim.decay_from, 1)))
     path = Path(config.data.source)
-    data = replace(config.data, source=str(path.resolve())) if path.exists() else config.data
+    named = names.known(config.data.source.partition(":")[0]) is not None  # a folder may bear the name of a set
+    data = replace(config.data, source=str(path.resolve())) if path.exists() and not named else config.data
     config = replace(config, training=t, optim=optim, data=data)
     if t.precision == "auto":
         chosen = precision.choose(
@@ -316,10 +323,9 @@ def adopt(state: TrainState, source: Run) -> None:
         state.averaged = averaged_copy(state.nets)
 
 
-def _take_up(here: Run, state: TrainState, starts: list[dict[str, Any]]) -> None:
+def _take_up(here: Run, state: TrainState) -> None:
     """Load the newest readable checkpoint. Those that are cut short are named in events.jsonl and set aside. A run
-    that was
-    killed before its first checkpoint begins again."""
+    that was killed before its first checkpoint begins again."""
     clocks = here.checkpoints()
     for clock in reversed(clocks):
         try:
@@ -330,8 +336,8 @@ def _take_up(here: Run, state: TrainState, starts: list[dict[str, Any]]) -> None
             here.checkpoint(clock).rename(here.folder / "checkpoints" / f"damaged-{clock:09d}-{os.getpid()}")
     if clocks:
         raise Problem("run.no_checkpoint", folder=here.folder)
-    if starts and starts[0].get("start_from"):
-        adopt(state, run.open_run(starts[0]["start_from"]))
+    if here.tree["start_from"]:
+        adopt(state, run.open_run(here.tree["start_from"]))
 
 
 @contextmanager

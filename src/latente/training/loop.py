@@ -26,10 +26,9 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Show images until the clock says `until`. A step is a pure function of (state, batch, seed, clock), so a run
-    that was
-    cut anywhere and taken up from a checkpoint ends bit for bit where the uninterrupted run does."""
+    that was cut anywhere and taken up from a checkpoint ends bit for bit where the uninterrupted run does."""
     while state.images < until and not should_stop():
-        torch.manual_seed(seed_at(seed, 0, state.images))
+        seed_step(seed_at(seed, 0, state.images))
         metrics = step(state, stream.take(state.images, batch))
         state.images += batch
         state.iteration += 1
@@ -38,3 +37,13 @@ def fit(
         for interval, action in cadence:
             if crossed(state.images, batch, interval):
                 action(state)
+
+
+def seed_step(seed: int) -> None:
+    """Seed the generators that a step draws from. `torch.manual_seed` would also queue calls for devices that are not
+    there, which costs a twentieth of a small step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

@@ -2,8 +2,7 @@
 faster.
 
 The choice is made when a run is created and written into its config.json: two runs of one configuration must not
-differ.
-"""
+differ."""
 
 import json
 import os
@@ -41,10 +40,7 @@ def choose(step: Callable[[Precision], Callable[[], object]], device: torch.devi
     """bfloat16 if the hardware has it and a few steps with it are faster by 15 %; else float32.
 
     `step(precision)` gives a function that takes one training step on a copy. The answer is kept in `cache` by
-    processor, torch and `key`
-    (the
-    network and the batch), so that a second run gets the same one.
-    """
+    processor, torch and `key` (the network and the batch), so that a second run gets the same one."""
     if not has_bfloat16(device):
         return "float32"
     if device.type == "cuda":

@@ -107,10 +107,10 @@ def accumulate(totals: dict[str, Tensor], metrics: Metrics) -> None:
 
 
 def summary(totals: dict[str, Tensor]) -> dict[str, float]:
-    """name -> mean, name/sd -> standard deviation over what was added."""
+    """name -> mean, name/sd -> standard deviation over what was added; by name, whatever the order they came in."""
     row = {}
-    for name, sums in totals.items():
-        n, total, squares = sums.tolist()
+    for name in sorted(totals):
+        n, total, squares = totals[name].tolist()
         row[name] = total / n
         row[f"{name}/sd"] = math.sqrt(max(squares / n - (total / n) ** 2, 0.0)) if math.isfinite(total) else math.nan
     return row

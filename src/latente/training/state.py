@@ -44,8 +44,7 @@ class TrainState:
 
     def unpack(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Put back what `pack` gave. Moments are copied into tensors laid out like their parameter: a fused Adam that
-        is
-        given other strides drifts without a word."""
+        is given other strides drifts without a word."""
         self.nets.load_state_dict(_under(tensors, "nets/"))
         if self.averaged is not None:
             self.averaged.load_state_dict(_under(tensors, "averaged/"))

@@ -1,0 +1,1 @@
+"""What the models see: sets of images, uint8 at rest, and streams of batches."""

@@ -25,30 +25,32 @@ class MixturePrior(nn.Module):
         self.register_buffer("factors", torch.eye(latent).repeat(k, 1, 1))
 
     @torch.no_grad()
-    def fit(self, codes: Tensor, iterations: int = 100, tolerance: float = 1e-3) -> float:
+    def fit(self, codes: Tensor, iterations: int = 30, tolerance: float = 0.01) -> float:
         """Fit to codes [n, d] by expectation-maximisation, anew and without chance -> mean log-likelihood in nats.
 
-        Stops when a round gains less than `tolerance` nats a code. In float64 on the CPU; any n from 1 on will do.
+        One component for every 10 d codes, as a covariance needs, and at most k; any n from 1 on will do.
+        Stops when a round gains less than `tolerance` nats a code. In float64 on the CPU.
         """
         x = codes.detach().cpu().double()
         if len(x) == 0 or not x.isfinite().all():
             raise ValueError(f"a mixture needs at least one code and finite values, not {tuple(x.shape)}")
         k = len(self.weights)
         ridge = max(1e-6 * float(x.var(0, correction=0).mean()), 1e-12)  # keeps a flat covariance invertible
-        nearest = torch.cdist(x, _spread_centres(x, min(k, len(x)))).argmin(1)
-        shares = nn.functional.one_hot(nearest, k).double()  # [n, k]
+        used = min(k, max(len(x) // (10 * x.shape[1]), 1))
+        nearest = torch.cdist(x, _spread_centres(x, used)).argmin(1)
+        shares = nn.functional.one_hot(nearest, used).double()  # [n, used]
         reached = -math.inf
         for _ in range(iterations):
             weights, means, factors = _maximise(x, shares, ridge)
-            joint = _joint(x, weights, means, factors)  # [n, k]
+            joint = _joint(x, weights, means, factors)  # [n, used]
             evidence = joint.logsumexp(1)  # [n]
             shares = (joint - evidence[:, None]).exp()
             before, reached = reached, float(evidence.mean())
             if reached - before < tolerance:
                 break
-        self.weights.copy_(weights)
-        self.means.copy_(means)
-        self.factors.copy_(factors)
+        self.weights.zero_()[:used] = weights
+        self.means.zero_()[:used] = means
+        self.factors.copy_(torch.eye(x.shape[1]))[:used] = factors
         return reached
 
     def log_prob(self, codes: Tensor) -> Tensor:

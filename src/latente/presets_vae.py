@@ -10,9 +10,9 @@ def vae() -> RunConfig:
     return RunConfig(
         preset="vae",
         paper="Kingma and Welling 2013 (1312.6114); Rybkin et al. 2021, sigma-VAE (2006.13202)",
-        model=VAEModel(kind="conv", latent=64, width=32, blocks=1),
+        model=VAEModel(kind="conv", latent=32, width=32, blocks=1, hidden=(256,), activation="relu", mean="sigmoid"),
         objective=VAEObjective(likelihood="gaussian", sigma="optimal"),
-        optim=OptimConfig(name="adam", lr=1e-3, decay="cosine", final=0.05),
+        optim=OptimConfig(name="adam", lr=2e-3, decay="cosine", final=0.05),
         training=TrainingConfig(images=Images(1_000_000), batch=128, ema_halflife=Images(5_000)),
     )
 
@@ -21,14 +21,14 @@ def vae_mlp() -> RunConfig:
     """The paper's network and optimizer (section 5): 784-500-Nz, tanh, Adagrad, M = 100, L = 1, binarised pixels.
 
     Its N(0, I) prior on the weights (maximum a posteriori, the loss averaged over N images) is a weight decay of 1/N;
-    N is MNIST's 60 000 here. The step size is one of its three (0.01, 0.02, 0.1).
+    N is MNIST's 60 000 here. Of its three step sizes (0.01, 0.02, 0.1) the first learns fastest on MNIST.
     """
     return RunConfig(
         preset="vae-mlp",
         paper="Kingma and Welling 2013, Auto-Encoding Variational Bayes (1312.6114)",
         model=VAEModel(kind="mlp", latent=20, hidden=(500,), activation="tanh", init="aevb"),
         objective=VAEObjective(likelihood="bernoulli", binarisation="dynamic", estimator="B", samples=1),
-        optim=OptimConfig(name="adagrad", lr=0.02, eps=1e-10, weight_decay=1 / 60_000),
+        optim=OptimConfig(name="adagrad", lr=0.01, eps=1e-10, weight_decay=1 / 60_000),
         training=TrainingConfig(images=Images(3_000_000), batch=100),
     )
 

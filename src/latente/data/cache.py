@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from latente.messages import Problem
 
-FORMAT = 1  # of what lies in the cache; a change makes everything prepared before invisible
+FORMAT = 2  # of what lies in the cache; a change makes everything prepared before invisible
 _STALE = 24 * 3600  # seconds after which an unfinished folder is taken for abandoned
 
 

@@ -1,5 +1,6 @@
 """The folder of a prepared set while it is written: rows appended, then put in the order of the split."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -123,6 +124,7 @@ def divide(
     facts = {
         "train": len(images) - test,
         "test": test,
+        "content": hashlib.blake2b(hashes.tobytes(), digest_size=10).hexdigest(),  # the images, in their order
         "split": {"rule": rule, **share},
         "duplicates": {"extra": extra, "across": int(seen.sum())},
     }

@@ -1,7 +1,7 @@
 """Every sentence for people, in Spanish and English.
 
-A key is ``area.name``; its text stands in ``es/area.toml`` and ``en/area.toml``. Areas are read when first used, so that
-``latente --help`` stays quick.
+A key is ``area.name``; its text stands in ``es/area.toml`` and ``en/area.toml``. Areas are read when first used, so
+that ``latente --help`` stays quick.
 """
 
 import difflib
@@ -25,7 +25,7 @@ def set_language(code: str | None) -> None:
 
 
 def language() -> str:
-    """The language in force: the one set, then LATENTE_LANG, then the locale; English where none of them says Spanish."""
+    """The language in force: the one set, then LATENTE_LANG, then the locale; English where none says Spanish."""
     if _language is not None:
         return _language
     asked = os.environ.get("LATENTE_LANG") or _locale()
@@ -54,7 +54,7 @@ def say(key: str, /, *, lang: str | None = None, **fields: object) -> str:
 
 
 class Problem(Exception):
-    """Something that a person can put right: one sentence, exit code 2. Rendered in the language in force when it is read."""
+    """Something that a person can put right: one sentence, exit code 2, rendered in the language in force when read."""
 
     def __init__(self, key: str, /, **fields: object) -> None:
         super().__init__(key, fields)

@@ -1,4 +1,4 @@
-"""What is being minimised: plain functions, tensors in, one number per image out. No state, no backward, no settings."""
+"""What is being minimised: plain functions, tensors in, one number an image out. No state, no backward, no settings."""
 
 from typing import NamedTuple
 

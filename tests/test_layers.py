@@ -1,0 +1,115 @@
+"""The mixture prior against closed forms and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+
+from latente.layers import MixturePrior
+
+
+def clusters(n=600, d=3, seed=0):
+    """Three tilted Gaussians, unequal in size."""
+    rng = np.random.default_rng(seed)
+    centres, tilts = rng.normal(0, 4, (3, d)), rng.normal(0, 1, (3, d, d))
+    which = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    return torch.from_numpy(centres[which] + np.einsum("nij,nj->ni", tilts[which], rng.normal(size=(n, d)))).float()
+
+
+def test_one_component_is_the_gaussian_of_mean_and_covariance():
+    x = clusters().double()
+    prior = MixturePrior(3, k=1)
+    reached = prior.fit(x)
+    torch.testing.assert_close(prior.means[0], x.mean(0).float())
+    covariance = torch.cov(x.T, correction=0)
+    torch.testing.assert_close(prior.factors[0] @ prior.factors[0].T, covariance.float(), rtol=1e-4, atol=1e-4)
+    exact = multivariate_normal(x.mean(0).numpy(), covariance.numpy()).logpdf(x.numpy())
+    assert reached == pytest.approx(exact.mean(), abs=1e-4)
+    np.testing.assert_allclose(prior.log_prob(x), exact, atol=1e-3)
+
+
+def test_the_fit_is_as_likely_as_scikit_learn_s():
+    x = clusters()
+    prior = MixturePrior(3, k=3)
+    reached = prior.fit(x, iterations=300, tolerance=1e-4)
+    other = GaussianMixture(3, n_init=5, random_state=0).fit(x.numpy())
+    assert reached > other.score(x.numpy()) - 0.01
+    assert float(prior.log_prob(x).mean()) == pytest.approx(reached, abs=0.01)
+
+
+def test_the_density_is_scikit_learn_s():
+    x = clusters()
+    prior = MixturePrior(3, k=4)
+    prior.fit(x)
+    other = GaussianMixture(4)
+    other.weights_, other.means_ = prior.weights.double().numpy(), prior.means.double().numpy()
+    other.precisions_cholesky_ = np.linalg.inv(prior.factors.double().numpy()).transpose(0, 2, 1)
+    np.testing.assert_allclose(prior.log_prob(x), other.score_samples(x.numpy()), atol=1e-4)
+
+
+def test_samples_have_the_mixture_s_moments():
+    x = clusters()
+    prior = MixturePrior(3, k=3)
+    prior.fit(x)
+    z = prior.sample(20_000, torch.Generator().manual_seed(0))
+    # The moments of the codes are kept exactly by the M step; 20 000 draws are good to about 1 %.
+    torch.testing.assert_close(z.mean(0), x.mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(torch.cov(z.T), torch.cov(x.T), atol=0.4, rtol=0.05)
+
+
+def test_fit_and_sample_repeat_themselves():
+    x = clusters()
+    one, two = MixturePrior(3, k=3), MixturePrior(3, k=3)
+    two.fit(torch.randn(50, 3))  # what was fitted before leaves no trace
+    torch.manual_seed(1)
+    assert one.fit(x) == two.fit(x)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[name])
+    draws = [one.sample(9, torch.Generator().manual_seed(4)) for _ in range(2)]
+    assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        pytest.param(torch.randn(4, 12, generator=torch.Generator().manual_seed(0)), id="fewer codes than numbers"),
+        pytest.param(torch.randn(1, 12, generator=torch.Generator().manual_seed(0)), id="one code"),
+        pytest.param(torch.full((50, 12), 0.25), id="constant"),
+        pytest.param(torch.zeros(50, 12), id="all zero"),
+        pytest.param(torch.randint(2, (600, 12), generator=torch.Generator().manual_seed(0)).float(), id="bits"),
+        pytest.param(1e4 * torch.randn(60, 12, generator=torch.Generator().manual_seed(0)), id="large"),
+        pytest.param(
+            torch.randn(60, 12, generator=torch.Generator().manual_seed(0)).relu() * torch.eye(12)[0], id="one alive"
+        ),
+    ],
+)
+def test_awkward_codes_give_samples_near_them(codes):
+    prior = MixturePrior(12, k=10)
+    assert np.isfinite(prior.fit(codes))
+    z = prior.sample(40, torch.Generator().manual_seed(0))
+    assert z.shape == (40, 12) and z.isfinite().all()
+    away = (z[:, None] - codes).norm(dim=2).amin(1)  # from a sample to the nearest code
+    assert away.max() < 4 * codes.std(0, correction=0).norm() + 1e-3
+    assert float(prior.weights.sum()) == pytest.approx(1)
+
+
+def test_a_component_is_used_for_every_ten_codes_a_dimension():
+    for n, used in ((29, 1), (60, 2), (600, 4)):
+        prior = MixturePrior(3, k=4)
+        prior.fit(clusters(n))
+        assert int((prior.weights > 0).sum()) == used
+
+
+def test_nothing_to_fit_is_a_mistake():
+    for codes in (torch.zeros(0, 3), torch.full((5, 3), float("nan"))):
+        with pytest.raises(ValueError, match="finite"):
+            MixturePrior(3).fit(codes)
+
+
+def test_it_has_no_parameters_and_starts_as_a_standard_normal():
+    prior = MixturePrior(2, k=3)
+    assert not list(prior.parameters())
+    x = torch.tensor([[0.5, -1.0]])
+    assert float(prior.log_prob(x)) == pytest.approx(multivariate_normal(np.zeros(2)).logpdf(x[0].numpy()), abs=1e-6)
+    assert prior.sample(3, torch.Generator()).shape == (3, 2)

@@ -76,6 +76,7 @@ class VAEModel:
     activation: Literal["tanh", "relu"] = "relu"  # of the fully connected layers
     mean: Literal["linear", "sigmoid"] = "linear"  # what a Gaussian's mean goes through
     init: Literal["aevb", "glorot", "torch"] = "aevb"  # (mlp) N(0, 0.01) as the paper has it, Glorot, or torch's own
+    prior: Literal["normal", "mixture"] = "normal"  # codes of new images: N(0, I), or a mixture fitted to the codes
     conditional: bool = False  # encoder and decoder are told the label
 
 

@@ -20,8 +20,17 @@ _SCALED = (
 
 
 def demo() -> RunConfig:
-    """The small VAE of `latente demo`, on the embedded faces at 32 pixels."""
-    return vae()
+    """The small VAE of `latente demo`: the preset `vae` at half its width, on the embedded faces at 32 pixels."""
+    return override(
+        vae(),
+        {
+            "model.width": 16,
+            "data.source": "caras",
+            "data.resolution": 32,
+            "training.batch": 64,
+            "training.images": Images(100_000),
+        },
+    )
 
 
 def scaled(config: RunConfig, images: int, keep: set[str]) -> tuple[RunConfig, list[str]]:

@@ -10,7 +10,16 @@ def vae() -> RunConfig:
     return RunConfig(
         preset="vae",
         paper="Kingma and Welling 2013 (1312.6114); Rybkin et al. 2021, sigma-VAE (2006.13202)",
-        model=VAEModel(kind="conv", latent=32, width=32, blocks=1, hidden=(256,), activation="relu", mean="sigmoid"),
+        model=VAEModel(
+            kind="conv",
+            latent=32,
+            width=32,
+            blocks=1,
+            hidden=(256,),
+            activation="relu",
+            mean="sigmoid",
+            prior="mixture",
+        ),
         objective=VAEObjective(likelihood="gaussian", sigma="optimal"),
         optim=OptimConfig(name="adam", lr=2e-3, decay="cosine", final=0.05),
         training=TrainingConfig(images=Images(1_000_000), batch=128, ema_halflife=Images(5_000)),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latente.config import DataConfig
+from latente.data import caras
 from latente.data.arrays import block_rows
 from latente.data.datasets import Dataset, load, remarks
 from latente.data.reading import printable
@@ -65,6 +66,8 @@ def examine(config: DataConfig) -> dict[str, Any]:
         "disk": sum(data.facts["files"].values()),
         "folder": str(data.folder.parent),
     }
+    if data.train.factors is not None:
+        report["factors"] = list(data.train.factors)
     return report | ({"needs_resolution": needs} if needs else {})
 
 
@@ -191,6 +194,9 @@ def _findings(report: Mapping[str, Any]) -> Iterator[str]:
         yield say("data.check_classes", classes=len(ranked), largest=largest, most=most, smallest=smallest, least=least)
     else:
         yield say("data.check_no_classes")
+    if "factors" in report:
+        yield say("data.check_factors")
+        yield from (_in_words(caras.BY_NAME[name]) for name in report["factors"])
     yield say("data.check_duplicates", **report["duplicates"])
     near = report["near"]
     method = say("data.check_method", bits=near["hash_bits"], rms=f"{near['pixel_rms']:.0%}")
@@ -204,6 +210,13 @@ def _findings(report: Mapping[str, Any]) -> Iterator[str]:
     if hidden or others:
         yield say("data.check_ignored", hidden=hidden, others=others)
     yield say("data.check_memory", disk=max(1, round(report["disk"] / 1e6)), folder=report["folder"])
+
+
+def _in_words(factor: caras.Factor) -> str:
+    """A factor of caras and its values, or the two ends of a continuous one."""
+    ends = [say(f"caras.{factor.name}_low"), say(f"caras.{factor.name}_high")] if not factor.values else []
+    values = ends or [say(f"caras.{factor.name}_{value}") for value in factor.values]
+    return f"  {say(f'caras.{factor.name}')}: {(' ... ' if ends else ', ').join(values)}"
 
 
 def _counts(items: Iterable[tuple[str, int]]) -> str:

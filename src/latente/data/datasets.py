@@ -55,9 +55,10 @@ class Dataset:
 
     `facts` (JSON-able): source, kind, key (of the cache), content (hash of the images in their order), resolution,
     channels, filter, shape [C, H, W], count, train, test, split {rule: official, folders or content}, classes,
-    class_counts, duplicates {extra: copies beyond the first, across: held-out images that are also in training}, sizes, modes, formats {what: images}, converted {code: images}, ignored
-    {code: files}, left_out [{file, reason}] (the first thousand), left_out_count, files {name: bytes}. The sentence of
-    a code is `data.did_CODE` or `data.bad_CODE`; `remarks` renders them all.
+    class_counts, duplicates {extra: copies beyond the first, across: held-out images that are also in training},
+    sizes, modes, formats {what: images}, converted {code: images}, ignored {code: files}, left_out [{file, reason}]
+    (the first thousand), left_out_count, files {name: bytes}. The sentence of a code is `data.did_CODE` or
+    `data.bad_CODE`; `remarks` renders them all.
     """
 
     train: ImageSet

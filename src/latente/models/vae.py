@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latente.config import VAEModel, VAEObjective
+from latente.layers import MixturePrior
 from latente.messages import Problem, say
 from latente.objectives import Terms
 from latente.objectives.reconstruction import (
@@ -188,6 +189,8 @@ class ConvDecoder(nn.Module):
 class VAE(nn.Module):
     """Encoder q(z|x), prior N(0, I), decoder p(x|z).
 
+    The bound is always that of N(0, I). Where the codes of the images leave holes in it, new images come out better
+    from a mixture fitted to the codes afterwards (Ghosh et al. 2020, section 4), which `model.prior` asks for.
     The objective is asked for because the likelihood decides what the decoder says. `classes` counts when
     `model.conditional` is set: then every method wants the labels, int64 [N].
     """
@@ -223,6 +226,7 @@ class VAE(nn.Module):
         elif self.likelihood == "gaussian":
             start = 1.0 if objective.sigma == "optimal" else objective.sigma_value**2
             self.register_buffer("sigma2", torch.tensor(start))
+        self.mixture = MixturePrior(model.latent) if model.prior == "mixture" else None
 
     def label(self, condition: Tensor | None) -> Tensor | None:
         """int64 [N] -> one-hot [N, classes]; None for a model that is told no label."""
@@ -282,8 +286,15 @@ class VAE(nn.Module):
         """Images [N, C, H, W] -> posterior means [N, d]."""
         return self.posterior(x, condition).mean
 
+    def fit_prior(self, codes: Tensor) -> None:
+        """Fit the mixture to codes [n, d] sampled from the posteriors of the training set."""
+        assert self.mixture is not None, "this model's prior is N(0, I)"
+        self.mixture.fit(codes)
+
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, d] from N(0, I), drawn on the generator's device."""
+        """n codes [n, d] from N(0, I), or from the mixture that was fitted; drawn on the generator's device."""
+        if self.mixture is not None:
+            return self.mixture.sample(n, generator)
         return torch.randn(n, self.latent, generator=generator, device=generator.device)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -300,11 +311,11 @@ class VAE(nn.Module):
             return
         bias = self.decoder.last.bias
         assert isinstance(bias, Tensor)
-        pixels = ((mean_image + 1) / 2).clamp(0.001, 0.999)
-        mean = pixels.logit() if self.logits else 2 * pixels - 1
+        pixels = ((mean_image + 1) / 2).flatten()
         if self.init == "he":  # a convolution has one bias a channel, for each of the four pixels of a place
-            mean = mean.mean((1, 2)).repeat_interleave(4)
-        mean = mean.flatten()
+            pixels = ((mean_image + 1) / 2).mean((1, 2)).repeat_interleave(4)
+        pixels = pixels.clamp(0.001, 0.999)
+        mean = pixels.logit() if self.logits else 2 * pixels - 1
         bias[: len(mean)] = mean.to(bias)  # the rest are log scales
 
 
@@ -351,15 +362,19 @@ def terms(objective: VAEObjective) -> Callable[[VAE, "Batch", int], Terms]:
         condition = None if batch.condition is None else batch.condition.repeat(objective.samples)
         output = net.output(z.flatten(0, 1), condition)  # [LN, C, H, W]
         output = output.view(*z.shape[:2], *output.shape[1:])  # [L, N, C, H, W]
-        with torch.no_grad():
-            mean = net.mean_image(output)
-            mse = squared_error(mean, x).mean(0)  # [N]
+        recorded: dict[str, Tensor] = {}
+        per_image: dict[str, Tensor] = {}
+        if net.likelihood != "bernoulli" or not net.training:  # a Bernoulli's would cost as much as its likelihood
+            with torch.no_grad():
+                mean = net.mean_image(output)
+                per_image["mse"] = squared_error(mean, x).mean(0)  # [N]
         sigma = net.sigma() if net.likelihood == "gaussian" else None
         if sigma is not None and objective.sigma == "optimal" and net.training:
             sigma = optimal_sigma(mean, x)
             net.remember(sigma, images, len(x))
         log_px = net.log_likelihood(x, output, sigma)  # [L, N]
-        recorded = {} if sigma is None else {"sigma": sigma.detach()}
+        if sigma is not None:
+            recorded["sigma"] = sigma.detach()
 
         if objective.estimator == "B":  # AEVB, eq. 7: the KL in closed form
             kl = kl_standard_normal(q.mean, q.logvar)  # [N, d]
@@ -368,7 +383,7 @@ def terms(objective: VAEObjective) -> Callable[[VAE, "Batch", int], Terms]:
             log_ratio = log_normal(z, q.mean, q.logvar) - log_normal(z)  # [L, N, d]
             kl = log_ratio.mean(0)
         reconstruction = -log_px.mean(0)  # [N]
-        per_image = {"reconstruction": reconstruction, "kl": kl.sum(1), "mse": mse}
+        per_image |= {"reconstruction": reconstruction, "kl": kl.sum(1)}
         if objective.estimator == "iwae":
             per_image["bound"] = -importance_bound(log_px - log_ratio.sum(-1))
             return Terms(per_image, recorded, {"bound": 1.0})

@@ -49,6 +49,7 @@ def _model(model: AutoencoderModel | VAEModel) -> Iterator[Text]:
         else:
             yield text("vae_mlp", hidden=hidden, activation=model.activation, latent=model.latent)
             yield text(f"init_{model.init}")
+        yield text(f"prior_{model.prior}")
         if model.conditional:
             yield text("vae_conditional")
         return

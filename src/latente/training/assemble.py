@@ -22,7 +22,7 @@ from latente.training.loop import Step
 from latente.training.schedule import seed_at
 from latente.training.state import TrainState, averaged_copy
 
-_CODES = 10_000  # training images whose codes a plain autoencoder's prior is fitted to
+_CODES = 10_000  # training images whose codes a prior is fitted to
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
                 binarisation = objective.binarisation
             if conditional and not classes:
                 raise Problem("train.no_labels", source=config.data.source)
+            if model.prior == "mixture":
+                settle = fit_prior
             assert isinstance(net, vae.VAE)
             net.start_from(mean_image(dataset.train))
         case _:
@@ -124,15 +126,21 @@ def mean_image(images: ImageSet) -> Tensor:
 
 
 def fit_prior(net: nn.Module, images: ImageSet) -> None:
-    """Fit a plain autoencoder's prior to the codes of its training set."""
-    assert isinstance(net, autoencoder.Autoencoder)
+    """Fit a prior to the codes of the training set: an autoencoder's, or samples of a VAE's posteriors."""
+    assert isinstance(net, autoencoder.Autoencoder | vae.VAE)
     device = next(net.parameters()).device
+    generator = torch.Generator().manual_seed(0)
     indices = np.linspace(0, len(images) - 1, min(len(images), _CODES)).astype(np.int64)
+    codes = []
     with torch.no_grad():
-        codes = [
-            net.encode(see(images.gather(part), device=device))
-            for part in np.array_split(indices, -(-len(indices) // 500))
-        ]
+        for part in np.array_split(indices, -(-len(indices) // 500)):
+            x = see(images.gather(part), device=device)
+            if isinstance(net, autoencoder.Autoencoder):
+                codes.append(net.encode(x))
+            else:
+                labels = None if images.labels is None else torch.from_numpy(images.labels[part]).to(device)
+                mean, logvar = net.posterior(x, labels)
+                codes.append(mean + (logvar / 2).exp() * torch.randn(mean.shape, generator=generator).to(device))
     net.fit_prior(torch.cat(codes))
 
 

@@ -84,7 +84,7 @@ def resume(
     device = _device_again(config.training.device, recorded)
     torch.set_num_threads(recorded.get("threads", torch.get_num_threads()))
     dataset = load(config.data)
-    if facts(dataset)["key"] != here.dataset["key"]:
+    if facts(dataset)["content"] != here.dataset["content"]:
         raise Problem("train.data_changed", source=config.data.source, folder=here.folder)
     assembly = assemble(config, dataset, device)
     state = assembly.state

@@ -1,0 +1,1 @@
+"""Numbers about a trained network: how likely, how far, how many modes."""

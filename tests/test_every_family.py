@@ -128,11 +128,13 @@ def test_images_do_not_influence_each_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 8])
-def test_terms_are_one_number_an_image(name: str, n: int) -> None:
+@pytest.mark.parametrize("learning", [True, False])
+def test_terms_are_one_number_an_image(name: str, n: int, learning: bool) -> None:
     f = family(name)
+    f.net.train(learning)
     for clock in f.clocks():
         terms = f.terms(f.batch(n), clock)
-        assert "mse" in terms.per_image
+        assert learning or "mse" in terms.per_image
         assert terms.weights and set(terms.weights) <= set(terms.per_image) | set(terms.batch)
         assert not set(terms.per_image) & set(terms.batch)
         for key, value in terms.per_image.items():

@@ -85,7 +85,7 @@ def sparse_l1() -> RunConfig:
     """A wide code whose activity costs."""
     paper = f"{_BOOK}, Sparse Autoencoders"
     objective = AutoencoderObjective(sparsity="l1", sparsity_weight=1e-4)
-    return _config("ae-sparse-l1", paper, _SIGMOID_CODE, objective, epochs=10)
+    return _config("ae-sparse-l1", paper, _SIGMOID_CODE, objective, epochs=10, batch=32)
 
 
 def sparse_kl() -> RunConfig:
@@ -95,7 +95,7 @@ def sparse_kl() -> RunConfig:
     """
     paper = f"{_BOOK}, Sparse Autoencoders; Ng 2011, CS294A lecture notes"
     objective = AutoencoderObjective(sparsity="kl", sparsity_weight=1.5625e-4, sparsity_target=0.1)
-    return _config("ae-sparse-kl", paper, _SIGMOID_CODE, objective, epochs=10)
+    return _config("ae-sparse-kl", paper, _SIGMOID_CODE, objective, epochs=10, batch=32)
 
 
 def contractive() -> RunConfig:

@@ -94,8 +94,14 @@ class Dense(nn.Module):
         if not model.tied:
             self.down_weights.extend(_orthogonal(below, above) for below, above in pairwise(widths))
         self.down_biases = nn.ParameterList(torch.zeros(below) for below in widths[:-1])
-        if self.activations[-1] == "relu":
-            nn.init.ones_(self.up_biases[-1])  # every unit of the code starts alive
+        for i, activation in enumerate(self.activations):
+            if activation == "relu":  # every unit starts alive; from 0 the first steps kill half of them for good
+                nn.init.ones_(self.up_biases[i])
+                if i + 1 < len(self.activations):
+                    nn.init.ones_(self.down_biases[i + 1])
+        if self.activations[-1] == "sigmoid":  # its slope at 0 is 1/4; a tied decoder makes up for half of that
+            with torch.no_grad():
+                self.up_weights[-1].mul_(2 if model.tied else 4)
 
     def up(self, i: int, h: Tensor) -> Tensor:
         """Layer i of the encoder."""

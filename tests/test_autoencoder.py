@@ -335,8 +335,22 @@ def test_the_prior_is_saved_with_the_network():
     assert torch.equal(*draws)
 
 
-def test_a_relu_code_starts_alive():
+def test_every_relu_starts_alive():
     coder = Autoencoder(AutoencoderModel(hidden=(100,), latent=30), (1, 28, 28)).coder
     assert isinstance(coder, Dense)
     x = torch.rand(200, 1, 28, 28) * torch.linspace(0, 1, 200)[:, None, None, None]
-    assert ((coder.encode(x) > 0).any(0)).float().mean() > 0.9
+    below = coder.up(0, x.flatten(1))
+    code = coder.up(1, below)
+    for h in (below, code, coder.down(1, code)):
+        assert (h > 0).any(0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_sigmoid_code_passes_its_input_on_at_first(tied):
+    """Up, around the middle of the sigmoid, and down again through the transposed weights: lengths are kept."""
+    coder = Autoencoder(AutoencoderModel(hidden=(), latent=64, activation="sigmoid", tied=tied), (1, 8, 8)).coder
+    assert isinstance(coder, Dense)
+    down = coder.up_weights[0] if tied else coder.up_weights[0] / coder.up_weights[0].norm(dim=1, keepdim=True)
+    x = torch.rand(20, 1, 8, 8) * 1e-2
+    restored = (coder.encode(x) - 0.5) @ down
+    assert torch.allclose(restored, x.flatten(1), rtol=1e-3, atol=1e-5)

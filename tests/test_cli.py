@@ -38,7 +38,7 @@ def run(*words: str) -> int:
 
 MISTAKES = [
     (["nosuch"], "nosuch"),
-    (["train"], "PRESET"),
+    (["train"], "`latente train`"),
     (["train", "nosuch"], "nosuch"),
     (["train", "vae", "--data", "nosuch"], "nosuch"),
     (["train", "vae", "--data", "{text}"], "{text}"),
@@ -56,7 +56,7 @@ MISTAKES = [
     (["train", "vae", "--device", "abacus"], "abacus"),
     (["train", "ae-conv", "--conditional"], "ae-conv"),
     (["train", "vae", "--from", "{empty}"], "{empty}"),
-    (["resume"], "RUN"),
+    (["resume"], "`latente resume`"),
     (["resume", "{empty}"], "{empty}"),
     (["resume", "{missing}"], "{missing}"),
     (["sample", "{empty}"], "{empty}"),
@@ -64,7 +64,7 @@ MISTAKES = [
     (["report", "{empty}"], "{empty}"),
     (["data"], "data"),
     (["data", "chekc"], "chekc"),
-    (["data", "check"], "PATH"),
+    (["data", "check"], "`latente data check`"),
     (["data", "check", "nosuch"], "nosuch"),
     (["presets", "extra"], "extra"),
     (["--lang", "fr", "presets"], "fr"),

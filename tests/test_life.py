@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 
 from latente import checkpoint
-from latente.config import AutoencoderModel, AutoencoderObjective, Images, RunConfig, TrainingConfig
+from latente.config import AutoencoderModel, AutoencoderObjective, Images, RunConfig, TrainingConfig, override
 from latente.data.datasets import load
 from latente.data.stream import Batch
 from latente.messages import Problem
@@ -29,7 +28,10 @@ from latente.training import life, recorder, resume, train
 from latente.training.assemble import assemble
 from latente.training.autoencode import Autoencode
 from latente.training.life import resolve
+from latente.training.machine import locked
 from toy import drawn, toy
+
+resource = pytest.importorskip("resource")  # limits on a process' files: POSIX only
 
 CPU = torch.device("cpu")
 
@@ -88,7 +90,7 @@ def test_a_run_leaves_what_the_design_says(grey: Path, tmp_path: Path) -> None:
     assert heard[-1] == "64 True"
     assert {p.name for p in run.folder.iterdir()} == {
         *("config.json", "environment.json", "reals.png", "metrics.jsonl", "timing.jsonl", "events.jsonl"),
-        *("samples", "reconstructions", "checkpoints"),
+        *("samples", "reconstructions", "checkpoints", ".lock"),
     }
     assert [p.name for p in sorted((run.folder / "samples").iterdir())] == [
         "000000000.png",
@@ -336,7 +338,7 @@ def test_a_disk_that_fills_up(
         checkpoint.load(run.checkpoint(clock))
     resume(run)
     assert (run.folder / "metrics.jsonl").read_bytes() == (straight.folder / "metrics.jsonl").read_bytes()
-    assert not [p for p in run.folder.rglob(".*")]
+    assert not [p for p in run.folder.rglob(".*") if p.name != ".lock"]
 
 
 @contextmanager
@@ -573,3 +575,61 @@ def test_the_wiring_refuses_what_does_not_belong_together(grey: Path) -> None:
     config = replace(toy("vae", grey), objective=AutoencoderObjective())
     with pytest.raises(AssertionError):
         assemble(config, load(config.data), CPU)
+
+
+def test_one_process_a_run(grey: Path, tmp_path: Path) -> None:
+    run = train(toy("vae-mlp", grey), out=tmp_path)
+    before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    with locked(run.folder), pytest.raises(Problem) as problem:
+        resume(run, images=10_000)
+    assert problem.value.key == "train.busy" and str(run.folder) in str(problem.value)
+    assert {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()} == before
+    assert resume(run, images=run.checkpoints()[-1] + 1).stopped() == "finished", "the lock was let go"
+
+
+def test_an_end_between_two_milestones_is_measured_and_then_forgotten(grey: Path, tmp_path: Path) -> None:
+    config = toy("vae-mlp", grey)
+    straight = train(config, out=tmp_path / "straight")
+    short = replace(config, training=replace(config.training, images=Images(28)))
+    run = train(short, out=tmp_path / "short")
+    assert run.metrics()[-1].get("end") and run.metrics()[-1]["images"] == run.checkpoints()[-1]
+    resume(run, images=int(config.training.images))
+    assert (run.folder / "metrics.jsonl").read_bytes() == (straight.folder / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 8 TB")]
+)
+def test_too_little_memory_is_one_sentence(error: Exception, grey: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    def step(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Autoencode, "__call__", step)
+    with pytest.raises(Problem) as problem:
+        train(toy("vae-mlp", grey), out=tmp_path)
+    assert problem.value.key == "train.no_memory" and "--training.batch" in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("vae", {"model.latent": 0}),
+        ("vae", {"model.width": 0}),
+        ("vae", {"model.blocks": -1}),
+        ("vae-mlp", {"model.hidden": (-5,)}),
+        ("ae-denoising", {"objective.noise-level": 2.0}),
+        ("ae-sparse-kl", {"objective.sparsity-target": 2.0}),
+        ("ae-sparse-l1", {"objective.sparsity-weight": -1.0}),
+        ("ae-hashing", {"model.hashing": -1.0}),
+        ("vae", {"optim.beta1": 1.0}),
+        ("vae", {"training.seed": -1}),
+        ("vae", {"training.device": "cpu:x"}),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused(
+    preset: str, changes: dict[str, Any], grey: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Problem) as problem:
+        train(override(toy(preset, grey), changes), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert str(next(iter(changes.values()))).strip("(),") in str(problem.value)

@@ -73,7 +73,7 @@ def prune(folder: Path, clocks: list[int], best: int | None) -> None:
             keep.add(older)
     for path in folder.iterdir():
         if path.is_dir() and (path.name.startswith(".") or (path.name.isdigit() and int(path.name) not in keep)):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # what cannot go now (open elsewhere) goes the next time
 
 
 def _checksum(path: Path) -> str:

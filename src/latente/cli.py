@@ -113,20 +113,18 @@ def _data_list(argv: list[str]) -> int:
 
 
 def _data_check(argv: list[str]) -> int:
-    flags = {"--resolution": _positive, "--data.channels": str, "--on-bad": str, "--json": None}
+    flags = {"--resolution": _positive, "--data.channels": str, "--json": None}
     options = _parse(argv, flags, ("source",))
     from latente.config import DataConfig
     from latente.data import check
     from latente.training.estimate import times
 
     if options["source"] is None:
-        raise Problem("cli.needs_argument", verb="data check", what="PATH")
+        raise Problem("cli.needs_argument", verb="data check", what=say("cli.a_path"))
     config = DataConfig(source=options["source"], resolution=options["resolution"])
-    names = {"data.channels": options["data.channels"], "data.on-bad": options["on-bad"]}
-    for name, text in names.items():
-        if text is not None:
-            hint = settings(_any_preset())[name][0]
-            config = replace(config, **{name.split(".")[1].replace("-", "_"): parse(text, hint, name)})
+    if options["data.channels"] is not None:
+        hint = settings(_any_preset())["data.channels"][0]
+        config = replace(config, channels=parse(options["data.channels"], hint, "--data.channels"))
     report = check.examine(config)
     if "shape" in report:
         report["times"] = times(tuple(report["shape"]))
@@ -164,10 +162,12 @@ def train(argv: list[str]) -> int:
     }
     options = _parse(argv, flags, ("preset",), dotted=True)
     config = _with_images(_preset(options["preset"]), options["images"], options["dotted"])
-    typed = {name: options[flag] for flag, name in _DOTTED.items() if options[flag] is not None}
     known = settings(config)
     changes: dict[str, Any] = {}
-    for name, text in (typed | options["dotted"]).items():
+    for flag, name in _DOTTED.items():
+        if options[flag] is not None:
+            changes[name] = parse(options[flag], known[name][0], f"--{flag}")
+    for name, text in options["dotted"].items():
         if name not in known:
             raise Problem("cli.unknown_setting", given=name, near=nearest(name, known))
         changes[name] = parse(text, known[name][0], f"--{name}")
@@ -212,7 +212,7 @@ def sample(argv: list[str]) -> int:
     n, out = options["n"] or 64, options["out"] or Path("samples.png")
     images = draw(run, n, options["seed"] or 0, options["label"], options["checkpoint"])
     try:
-        if out.suffix.lower() == ".png":
+        if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
             pictures.save(pictures.grid(images, columns=min(n, max(8, round(n**0.5)))), out)
         else:
             for i, image in enumerate(images):
@@ -322,39 +322,60 @@ def _resumed(run: "Run", dataset: "Dataset") -> None:
     last = run.events()[-1]
     print(say("train.resumed", folder=run.folder, images=number(last["images"]), until=number(last["until"])))
     if last["differs"]:
-        print(say("train.no_longer_exact", what=", ".join(last["differs"])))
+        print(say("train.no_longer_exact", what=", ".join(say(f"report.differs_{name}") for name in last["differs"])))
 
 
 def _ended(run: "Run") -> int:
-    """Write the report, say how it ended and what to do next; the exit code."""
+    """Say how it ended, write the report, and say what to do next; the exit code."""
     from latente import report as pages
     from latente.terminal import duration, number
 
-    stop = [row for row in run.events() if row["kind"] == "stop"][-1]
-    page = pages.write(run)
-    timing = run.timing()
-    seconds = sum(row["seconds"] for row in timing)
-    shown = {"images": number(stop["images"]), "time": duration(seconds)}
+    begun, stop = [row for row in run.events() if row["kind"] in ("start", "resume", "stop")][-2:]
+    shown, seconds = stop["images"] - begun["images"], stop["seconds"]
+    facts = {
+        "images": number(stop["images"]),
+        "time": duration(seconds),
+        "rate": number(round(shown / max(seconds, 0.01))),
+    }
     if stop["reason"] == "non-finite":
-        print(say("train.non_finite", term=stop["term"], checkpoint=number(stop["checkpoint"]), **shown))
+        print(say("train.non_finite", term=stop["term"], checkpoint=number(stop["checkpoint"]), **facts))
+    else:
+        print(say(f"train.{stop['reason']}", **facts))
+    _say_sigma(run)
+    try:
+        print(say("train.report", page=pages.write(run)))
+    except Problem as problem:  # the run itself is safe
+        print(f"latente: {problem}", file=sys.stderr)
+    if stop["reason"] == "non-finite":
         return FOUND
-    print(say(f"train.{stop['reason']}", rate=number(round(stop["images"] / max(seconds, 1e-9))), **shown))
     if stop["reason"] == "interrupted":
+        print(say("train.go_on"))
         print(f"  latente resume {run.folder}")
         return INTERRUPTED
-    print(say("train.report", page=page))
     print(say("train.next"))
-    print(f"  latente sample {run.folder} --n 64 --out grid.png")
+    print(f"  latente sample {run.folder} --n 64 --out {say('cli.grid_png')}")
     print(f"  latente resume {run.folder} --images {2 * stop['images']}")
     print(f"  latente train vae --data {say('train.your_pictures')} --resolution 64")
     return DONE
+
+
+def _say_sigma(run: "Run") -> None:
+    """Which KL weight a learned or optimal sigma came to."""
+    from latente.config import VAEObjective
+
+    objective = run.config.objective
+    sigmas = [row["sigma"] for row in run.metrics() if "sigma" in row]
+    if isinstance(objective, VAEObjective) and objective.sigma != "fixed" and sigmas:
+        from latente.models.vae import explain
+
+        print(explain(objective, tuple(run.dataset["image_shape"]), sigmas[-1]))
 
 
 def _preset(name: str | None) -> RunConfig:
     from latente.presets import PRESETS
 
     if name is None:
-        raise Problem("cli.needs_argument", verb="train", what="PRESET")
+        raise Problem("cli.needs_argument", verb="train", what=say("cli.a_preset"))
     if name not in PRESETS:
         raise Problem("cli.unknown_preset", given=name, near=nearest(name, PRESETS))
     return PRESETS[name]()
@@ -382,7 +403,7 @@ def _open(folder: str | None, verb: str) -> "Run":
     from latente.run import open_run
 
     if folder is None:
-        raise Problem("cli.needs_argument", verb=verb, what="RUN")
+        raise Problem("cli.needs_argument", verb=verb, what=say("cli.a_run"))
     return open_run(folder)
 
 
@@ -394,7 +415,7 @@ def _positive(text: str) -> int:
 
 
 def _whole(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdigit() or int(text) >= 2**63:
         raise Problem("cli.not_whole", given=text)
     return int(text)
 
@@ -445,7 +466,9 @@ def _take_dotted(argv: list[str], flags: dict[str, Any]) -> tuple[dict[str, str]
 
 def _help(verb: str, rest: list[str]) -> int:
     print(say(f"help.{verb}"))
-    names = [word for word in rest if not word.startswith("-")]
+    from latente.presets import PRESETS
+
+    names = [word for word in rest if word in PRESETS]
     if verb == "train" and names:
         from latente.config import expected
 

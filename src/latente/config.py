@@ -5,9 +5,10 @@ import dataclasses
 import types
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from math import inf
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from latente.messages import Problem, nearest
+from latente.messages import Problem, nearest, say
 
 
 class Images(int):
@@ -248,9 +249,9 @@ def expected(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(get_args(hint))
     if get_origin(hint) is tuple:
-        return "200,100"
-    names = {Images: "300k", int: "3", float: "0.5", bool: "true | false", str: "text", type(None): "none"}
-    return names[hint]
+        return say("cli.kind_list")
+    kinds = {Images: "count", int: "whole", float: "number", bool: "truth", str: "text", type(None): "none"}
+    return say(f"cli.kind_{kinds[hint]}")
 
 
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
@@ -263,3 +264,38 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
         part = dataclasses.replace(getattr(config, section), **{name.replace("-", "_"): value})
         config = dataclasses.replace(config, **{section: part})
     return config
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
+    "model.latent": (1, 2**20),
+    "model.width": (1, 2**12),
+    "model.blocks": (0, 100),
+    "model.hashing": (0, inf),
+    "objective.noise-level": (0, inf),
+    "objective.sparsity-weight": (0, inf),
+    "objective.sparsity-target": (1e-6, 1 - 1e-6),
+    "objective.contractive": (0, inf),
+    "optim.lr": (0, inf),
+    "optim.beta1": (0, 1 - 1e-9),
+    "optim.beta2": (0, 1 - 1e-9),
+    "optim.eps": (0, inf),
+    "optim.weight-decay": (0, inf),
+    "optim.final": (0, 1),
+    "optim.clip": (0, inf),
+    "training.seed": (0, 2**63 - 1),
+}
+
+
+def check_bounds(config: RunConfig) -> None:
+    """Refuse a number that lies outside what its setting can mean."""
+    known = settings(config)
+    bounds = {name: (*known[name], *ends) for name, ends in _BOUNDS.items() if name in known}
+    for name, (_, value, low, high) in bounds.items():
+        if not low <= value <= high:
+            raise Problem("train.out_of_bounds", name=f"--{name}", given=value, low=f"{low:g}", high=f"{high:g}")
+    if any(width < 1 for width in config.model.hidden):
+        raise Problem("train.widths", given=" ".join(map(str, config.model.hidden)))
+    if isinstance(config.objective, AutoencoderObjective):
+        if config.objective.noise == "dropout" and config.objective.noise_level >= 1:
+            given = config.objective.noise_level
+            raise Problem("train.out_of_bounds", name="--objective.noise-level", given=given, low="0", high="1")

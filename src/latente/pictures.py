@@ -42,9 +42,9 @@ def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG."""
+    """Write a picture, in the format that the name's ending says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, format="PNG", optimize=True)
+    picture.save(path, optimize=True)
 
 
 def single(image: NDArray[np.uint8]) -> Image.Image:

@@ -2,7 +2,7 @@
 
 The book: Géron, Hands-On Machine Learning with Scikit-Learn, Keras, and TensorFlow, 3rd edition (2022). Networks, noise
 and penalties are the book's, and so is the number of images shown (its epochs have 55 000). It trains with Nadam at
-1e-3, 32 images at a time; here Adam's step falls along a cosine, which allows larger batches.
+1e-3, 32 images at a time; here Adam's step falls along a cosine, which allows larger steps and often larger batches.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,14 @@ def _config(
     epochs: int,
     batch: int = 64,
     lr: float = 2e-3,
+    clip: float = 0.0,
 ) -> RunConfig:
     return RunConfig(
         preset=preset,
         paper=paper,
         model=model,
         objective=objective or AutoencoderObjective(),
-        optim=OptimConfig(name="adam", lr=lr, beta2=0.99, decay="cosine", final=0.02),
+        optim=OptimConfig(name="adam", lr=lr, beta2=0.99, decay="cosine", final=0.02, clip=clip),
         training=TrainingConfig(images=Images(epochs * _EPOCH), batch=batch, precision="float32"),
     )
 
@@ -63,15 +64,15 @@ def greedy() -> RunConfig:
 def conv() -> RunConfig:
     """Three convolutions with pooling, 30 averaged maps as the code, three transposed convolutions."""
     paper = f"{_BOOK}, Convolutional Autoencoders; Masci et al. 2011"
-    return _config("ae-conv", paper, AutoencoderModel(kind="conv", hidden=(16, 32, 64), latent=30), epochs=10)
+    model = AutoencoderModel(kind="conv", hidden=(16, 32, 64), latent=30)
+    return _config("ae-conv", paper, model, epochs=10, batch=32)
 
 
 def recurrent() -> RunConfig:
     """LSTMs that read and write the image row by row."""
     paper = f"{_BOOK}, Recurrent Autoencoders; Srivastava et al. 2015 (1502.04681)"
-    return _config(
-        "ae-recurrent", paper, AutoencoderModel(kind="recurrent", hidden=(100,), latent=30), epochs=10, lr=4e-3
-    )
+    model = AutoencoderModel(kind="recurrent", hidden=(100,), latent=30)
+    return _config("ae-recurrent", paper, model, epochs=10, batch=32, lr=3e-3, clip=1.0)
 
 
 def denoising() -> RunConfig:

@@ -137,16 +137,22 @@ def open_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise Problem("run.missing", folder=folder)
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))["dataset"]["image_shape"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError):
-        raise Problem("run.no_run", folder=folder) from None
+    if not _is_run(folder):
+        raise Problem("run.no_run", folder=folder)
     return Run(folder)
 
 
+def _is_run(folder: Path) -> bool:
+    try:
+        tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return bool(tree["preset"] and tree["dataset"]["image_shape"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def runs(out: Path) -> list[Run]:
-    """All the runs in `out`, by number."""
-    return [Run(p.parent) for p in sorted(out.glob("*/config.json"))] if out.is_dir() else []
+    """All the runs in `out`, by number; other folders are passed over."""
+    return [Run(p.parent) for p in sorted(out.glob("*/config.json")) if _is_run(p.parent)] if out.is_dir() else []
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -171,9 +177,9 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def cut(path: Path, images: int) -> None:
-    """Drop the rows later than `images`, and an unfinished last line."""
+    """Drop the rows later than `images`, those written only because the run ended, and an unfinished last line."""
     if path.exists():
-        kept = [row for row in rows(path) if row["images"] <= images]
+        kept = [row for row in rows(path) if row["images"] <= images and not row.get("end")]
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         aside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
         aside.replace(path)

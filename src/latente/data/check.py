@@ -199,7 +199,7 @@ def _findings(report: Mapping[str, Any]) -> Iterator[str]:
         yield from (_in_words(caras.BY_NAME[name]) for name in report["factors"])
     yield say("data.check_duplicates", **report["duplicates"])
     near = report["near"]
-    method = say("data.check_method", bits=near["hash_bits"], rms=f"{near['pixel_rms']:.0%}")
+    method = say("data.check_method", bits=near["hash_bits"], rms=f"{near['pixel_rms']:.0%}".replace("%", " %"))
     if near["images"]:
         yield say("data.check_near", images=near["images"], across=near["across"], method=method)
         yield from (say("data.check_near_example", one=one, other=other) for one, other in near["examples"][:2])

@@ -29,7 +29,7 @@ def language() -> str:
     if _language is not None:
         return _language
     asked = os.environ.get("LATENTE_LANG") or _locale()
-    return "es" if asked.lower().startswith("es") else "en"
+    return "es" if asked.lower().startswith(("es", "spanish")) else "en"  # Windows says Spanish_Argentina
 
 
 def _locale() -> str:

@@ -99,8 +99,8 @@ class Dense(nn.Module):
                 nn.init.ones_(self.up_biases[i])
                 if i + 1 < len(self.activations):
                     nn.init.ones_(self.down_biases[i + 1])
-        if self.activations[-1] == "sigmoid":  # its slope at 0 is 1/4; a tied decoder makes up for half of that
-            with torch.no_grad():
+        if self.activations[-1] == "sigmoid" and not model.hashing:  # its slope at 0 is 1/4 (Glorot & Bengio 2010);
+            with torch.no_grad():  # tied weights are passed twice
                 self.up_weights[-1].mul_(2 if model.tied else 4)
 
     def up(self, i: int, h: Tensor) -> Tensor:
@@ -180,6 +180,8 @@ class Convolutional(nn.Module):
         for layer in (*self.ups, self.code, self.seed, *self.downs):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+        if model.activation == "relu":
+            nn.init.ones_(self.code.bias)  # every unit of the code starts alive, as above
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [N, C, H, W] -> code [N, d]: the mean of each map of the last layer."""

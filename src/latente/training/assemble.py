@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     """Networks initialised from the run's seed, their optimizers, and the step that trains them."""
     shape = image_shape(dataset)
     classes = len(dataset.train.classes)
-    torch.manual_seed(seed_at(config.training.seed, 0, 0))
+    if isinstance(config.model, VAEModel) and config.model.conditional and not classes:
+        raise Problem("train.no_labels", source=config.data.source)
+    torch.manual_seed(seed_at(config.training.seed, -1, 0))  # no step has rank -1
     net: nn.Module = models.build(config, shape, classes)
     terms: Callable[[Any, Batch, int], Terms]
     settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
@@ -54,10 +57,8 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
             terms, conditional = vae.terms(objective), model.conditional
             if objective.likelihood == "bernoulli":
                 binarisation = objective.binarisation
-            if conditional and not classes:
-                raise Problem("train.no_labels", source=config.data.source)
             if model.prior == "mixture":
-                settle = fit_prior
+                settle = partial(fit_prior, binarisation="fixed" if binarisation == "dynamic" else binarisation)
             assert isinstance(net, vae.VAE)
             net.start_from(mean_image(dataset.train))
         case _:
@@ -125,7 +126,7 @@ def mean_image(images: ImageSet) -> Tensor:
     return mean
 
 
-def fit_prior(net: nn.Module, images: ImageSet) -> None:
+def fit_prior(net: nn.Module, images: ImageSet, binarisation: Binarisation = "none") -> None:
     """Fit a prior to the codes of the training set: an autoencoder's, or samples of a VAE's posteriors."""
     assert isinstance(net, autoencoder.Autoencoder | vae.VAE)
     device = next(net.parameters()).device
@@ -134,7 +135,7 @@ def fit_prior(net: nn.Module, images: ImageSet) -> None:
     codes = []
     with torch.no_grad():
         for part in np.array_split(indices, -(-len(indices) // 500)):
-            x = see(images.gather(part), device=device)
+            x = see(images.gather(part), binarisation, indices=part, device=device)
             if isinstance(net, autoencoder.Autoencoder):
                 codes.append(net.encode(x))
             else:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,19 @@ from latente.messages import Problem
 from latente.presets import PRESETS
 from latente.training.assemble import assemble
 
-_BATCH = 8
+_BATCH = 16
+_LARGEST = 50_000_000  # pixels x units of the widest dense layer: larger networks are not built for an estimate
 
 
 def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
     """preset -> images of its default length, GFLOP an image and estimated seconds; presets that cannot take the shape
-    are left out. An estimate is good to a factor of two."""
+    or would be huge with it are left out. An estimate is good to a factor of two or three."""
     found: dict[str, dict[str, Any]] = {}
     dense, conv = dense_rate(), conv_rate()
     for name, preset in PRESETS.items():
         config = preset()
+        if config.model.kind in ("dense", "mlp") and prod(image_shape) * max(config.model.hidden, default=1) > _LARGEST:
+            continue
         try:
             flops, convolutional = step_flops(config, image_shape)
         except Problem:  # a network that has no such size says so
@@ -50,7 +54,15 @@ def step_flops(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[fl
         assembly.step(assembly.state, batch)
     by_kind = counter.get_flop_counts()["Global"]
     convolved = sum(count for kind, count in by_kind.items() if "conv" in str(kind))
-    return counter.get_total_flops() / _BATCH, 2 * convolved > counter.get_total_flops()
+    flops = counter.get_total_flops() / _BATCH + _recurrent(assembly.state.nets, rows=image_shape[1])
+    return flops, 2 * convolved > counter.get_total_flops()
+
+
+def _recurrent(net: nn.Module, rows: int) -> int:
+    """Operations an image of the LSTMs, which torch does not count: four gates, forward and backward (three times the
+    forward products), a step a row."""
+    lstms = [module for module in net.modules() if isinstance(module, nn.LSTM)]
+    return sum(3 * 2 * rows * 4 * m.hidden_size * (m.input_size + m.hidden_size) for m in lstms)
 
 
 def dense_rate() -> float:

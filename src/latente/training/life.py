@@ -1,10 +1,8 @@
 """A run from its first image to its last: create it, go on with it, stop it, and lose nothing on the way."""
 
+import json
 import os
-import platform
-import signal
-import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +13,8 @@ import numpy as np
 import torch
 
 from latente import checkpoint, pictures, run
-from latente.config import Images, RunConfig
-from latente.data import names
+from latente.config import Images, RunConfig, check_bounds
+from latente.data import cache, names
 from latente.data.datasets import Dataset, ImageSet, load
 from latente.data.stream import Batch, Stream, see
 from latente.messages import Problem
@@ -26,6 +24,7 @@ from latente.training import precision
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
 from latente.training.autoencode import total
 from latente.training.loop import fit
+from latente.training.machine import device_again, environment, locked, pick_device, stop_signals
 from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
 from latente.training.state import TrainState, averaged_copy
 
@@ -58,7 +57,7 @@ def train(
         adopt(assembly.state, start_from)
     origin = str(start_from.folder.resolve()) if start_from is not None else None
     here = run.create(out, config, facts(dataset), origin)
-    with explained(here):
+    with explained(here), locked(here.folder):
         run.write(here.folder / "environment.json", environment(device))
         here.record_event("start", 0, until=config.training.images, start_from=origin)
         for left_out in dataset.facts.get("left_out", []):
@@ -81,8 +80,9 @@ def resume(
     """Go on with a run from its newest readable checkpoint, to `images` or to where it was meant to end."""
     config = here.config
     recorded = _environment_of(here)
-    device = _device_again(config.training.device, recorded)
-    torch.set_num_threads(recorded.get("threads", torch.get_num_threads()))
+    device = device_again(config.training.device, recorded)
+    if recorded.get("processor") == precision.processor():  # elsewhere it is no longer exact anyway
+        torch.set_num_threads(recorded.get("threads", torch.get_num_threads()))
     dataset = load(config.data)
     if facts(dataset)["content"] != here.dataset["content"]:
         raise Problem("train.data_changed", source=config.data.source, folder=here.folder)
@@ -90,7 +90,7 @@ def resume(
     state = assembly.state
     starts = [row for row in here.events() if row["kind"] in ("start", "resume")]
     until = images or (starts[-1]["until"] if starts else config.training.images)
-    with explained(here):
+    with explained(here), locked(here.folder):
         _take_up(here, state)
         if state.images >= until and (images or here.stopped() == "finished"):
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
@@ -104,9 +104,15 @@ def resume(
 
 @contextmanager
 def explained(here: Run) -> Iterator[None]:
-    """A full disk or a folder that cannot be written becomes one sentence that says what is safe."""
+    """A full disk, a folder that cannot be written or too little memory becomes one sentence that says what is safe."""
     try:
         yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Problem("train.no_memory", folder=here.folder) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # what torch says of a CPU
+            raise Problem("train.no_memory", folder=here.folder) from error
+        raise
     except BrokenPipeError:  # somebody stopped listening: the caller's business
         raise
     except OSError as error:
@@ -142,6 +148,7 @@ class _Life:
             channels_last=channels_last(self.config, state.nets["net"]),
         )
         cadence = [(t.tick, self.recorder.tick), (t.sample_every, self.sample), (t.checkpoint_every, self.milestone)]
+        began = time.perf_counter()
         try:
             with stop_signals() as should_stop:
                 if not self.run.checkpoints():
@@ -160,15 +167,17 @@ class _Life:
                     cadence=cadence,
                     should_stop=should_stop,
                 )
+                reason = "finished" if state.images >= until else "interrupted"
                 if self.run.checkpoints()[-1] != state.images:
-                    self.sample(state)
-                    self.keep(state)
-                self.run.record_event(
-                    "stop", state.images, reason="finished" if state.images >= until else "interrupted"
-                )
+                    self.finish(state, reason)
+                seconds = round(time.perf_counter() - began, 2)
+                self.run.record_event("stop", state.images, reason=reason, seconds=seconds)
         except NonFinite as found:
             last = self.run.checkpoints()[-1]
-            self.run.record_event("stop", found.images, reason="non-finite", term=found.term, checkpoint=last)
+            seconds = round(time.perf_counter() - began, 2)
+            self.run.record_event(
+                "stop", found.images, reason="non-finite", seconds=seconds, term=found.term, checkpoint=last
+            )
         self.watch(state.images, self.recorder.row)
         return self.run
 
@@ -205,6 +214,16 @@ class _Life:
         self.keep(state)
         go_on()
 
+    def finish(self, state: TrainState, reason: str) -> None:
+        """The last picture and checkpoint of a run that stops between two milestones. Its measurement is marked, so
+        that a run that goes on drops it and ends with the record of one that never stopped."""
+        self.sample(state)
+        if reason == "finished":
+            row = self.validate(state)
+            require_finite(row, state.images)
+            self.recorder.write(state, row | {"end": True})
+        self.keep(state)
+
     def keep(self, state: TrainState) -> None:
         """A checkpoint, unless a number is no longer finite; older ones are thinned out."""
         self.recorder.check(state)
@@ -220,15 +239,15 @@ class _Life:
             self.settled = state.images
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Means over the held-out images: the loss and its terms, and the squared error of the reconstructions
-        (pixels in
-        [0, 1]) from codes or posterior means. Noise and binarisation are the same every time."""
+        """Means over the held-out images: the loss and its terms, and the squared error of the reconstructions (pixels
+        in [0, 1]) from codes or posterior means. Noise and binarisation are the same every time."""
         net = cast(Network, state.shown()["net"].eval())
         indices = _spread(self.dataset.test, _TEST)
         totals: dict[str, torch.Tensor] = {}
         torch.manual_seed(0)
         with torch.no_grad():
-            for part in np.array_split(indices, -(-len(indices) // 500)):
+            at_once = min(4 * max(self.config.training.batch // self.config.training.accumulate, 1), 500)
+            for part in np.array_split(indices, -(-len(indices) // at_once)):
                 batch = self._held_out(part)
                 terms = self.assembly.terms(net, batch, state.images)
                 again = net.decode(net.encode(*batch), batch.condition)
@@ -259,14 +278,7 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     t, optim = config.training, config.optim
     if t.images < 1 or t.batch < 1 or not 1 <= t.accumulate <= t.batch:
         raise Problem("train.nothing_to_do", images=t.images, batch=t.batch, accumulate=t.accumulate)
-    for name in ("lr", "eps", "weight_decay", "final", "clip"):
-        if getattr(optim, name) < 0:
-            raise Problem("train.negative", name=f"optim.{name.replace('_', '-')}", given=getattr(optim, name))
-    for name in ("beta1", "beta2"):
-        if not 0 <= getattr(optim, name) < 1:
-            raise Problem("train.not_a_share", name=f"optim.{name}", given=getattr(optim, name))
-    if t.seed < 0:
-        raise Problem("train.negative", name="training.seed", given=t.seed)
+    check_bounds(config)
     t = replace(
         t,
         sample_every=t.sample_every or Images(max(t.images // 8, 1)),
@@ -281,7 +293,10 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     config = replace(config, training=t, optim=optim, data=data)
     if t.precision == "auto":
         chosen = precision.choose(
-            lambda p: _one_step(config, dataset, device, p), device, _cache(), _signature(config, dataset)
+            lambda p: _one_step(config, dataset, device, p),
+            device,
+            cache.cache_root() / "precision.json",
+            _signature(config, dataset),
         )
         config = replace(config, training=replace(t, precision=chosen))
     elif t.precision == "bfloat16" and not precision.has_bfloat16(device):
@@ -301,13 +316,9 @@ def _one_step(
 
 
 def _signature(config: RunConfig, dataset: Dataset) -> str:
-    return f"{config.model} {image_shape(dataset)} batch {config.training.batch}"
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(os.environ.get("LATENTE_CACHE") or pooch.os_cache("latente")) / "precision.json"
+    t = config.training
+    sizes = f"batch {t.batch} / {t.accumulate}, channels last {t.channels_last}"
+    return f"{config.model} {config.objective} {image_shape(dataset)} {sizes}"
 
 
 def adopt(state: TrainState, source: Run) -> None:
@@ -340,66 +351,7 @@ def _take_up(here: Run, state: TrainState) -> None:
         adopt(state, run.open_run(here.tree["start_from"]))
 
 
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C and SIGTERM ask training to stop after the step in hand; a second Ctrl-C interrupts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def pick_device(name: str) -> torch.device:
-    """auto, cpu, cuda, cuda:1 or mps -> a device that this machine has."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available.get(name.partition(":")[0], False):
-        raise Problem("train.no_device", given=name, devices=", ".join(k for k, v in available.items() if v))
-    return torch.device(name)
-
-
-def _device_again(asked: str, recorded: dict[str, Any]) -> torch.device:
-    """The device that a run began on, or, where this machine has none, the best one here (no longer bit-exact)."""
-    try:
-        return pick_device(recorded.get("device", asked) if asked == "auto" else asked)
-    except Problem:
-        return pick_device("auto")
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a bit-exact repetition depends on besides the configuration."""
-    from latente import __version__
-
-    return {
-        "latente": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "processor": precision.processor(),
-        "device": str(device),
-        "card": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "command": sys.argv[1:],
-    }
-
-
 def _environment_of(here: Run) -> dict[str, Any]:
-    import json
-
     path = here.folder / "environment.json"
     recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return recorded
@@ -408,7 +360,9 @@ def _environment_of(here: Run) -> dict[str, Any]:
 def facts(dataset: Dataset) -> dict[str, Any]:
     """What config.json keeps of the data."""
     kept = {key: value for key, value in dataset.facts.items() if key != "left_out"}
-    return {"image_shape": list(image_shape(dataset)), "classes": list(dataset.train.classes), **kept}
+    held_out = {"measured": min(len(dataset.test), _TEST), "dynamic_binarisation_becomes": "fixed", "seed": 0}
+    shape, classes = list(image_shape(dataset)), list(dataset.train.classes)
+    return {"image_shape": shape, "classes": classes, "held_out": held_out, **kept}
 
 
 def _spread(images: ImageSet, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:

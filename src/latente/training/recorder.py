@@ -95,8 +95,9 @@ def accumulate(totals: dict[str, Tensor], metrics: Metrics) -> None:
     for name, value in metrics.items():
         by_length.setdefault(value.numel(), []).append(name)
     for n, names in by_length.items():
-        values = torch.stack([metrics[name].reshape(-1) for name in names]).double()  # [metrics, n]
-        counts = torch.full((len(names),), float(n), dtype=torch.float64, device=values.device)
+        values = torch.stack([metrics[name].reshape(-1) for name in names])  # [metrics, n]
+        values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)  # Apple's has no float64
+        counts = torch.full((len(names),), float(n), dtype=values.dtype, device=values.device)
         sums = torch.stack([counts, values.sum(1), values.square().sum(1)], 1)  # [metrics, 3]
         known = [name for name in names if name in totals]
         if len(known) == len(names):

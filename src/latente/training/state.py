@@ -52,7 +52,7 @@ class TrainState:
             fused = bool(optimizer.defaults.get("fused"))
             for name, parameter in self.nets[player].named_parameters():
                 saved = _under(tensors, f"optimizers/{player}/{name}/")
-                entry: dict[str, Any] = {key: _like(value, parameter, fused) for key, value in saved.items()}
+                entry: dict[str, Any] = {key: _like(key, value, parameter, fused) for key, value in saved.items()}
                 entry |= _under(plain["optimizers"][player], f"{name}/")
                 if entry:
                     optimizer.state[parameter] = entry
@@ -86,8 +86,7 @@ def _under(entries: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
 
 
-def _like(saved: Tensor, parameter: Tensor, fused: bool) -> Tensor:
-    if saved.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=saved.dtype, requires_grad=False).copy_(saved)
-    # A step counter: only a fused kernel wants it on its own device.
-    return saved.to(parameter.device if fused else "cpu", copy=True)
+def _like(key: str, saved: Tensor, parameter: Tensor, fused: bool) -> Tensor:
+    if key in ("step", "mu_product"):  # counters: only a fused kernel wants them on its own device
+        return saved.to(parameter.device if fused else "cpu", copy=True)
+    return torch.empty_like(parameter, dtype=saved.dtype, requires_grad=False).copy_(saved)

@@ -70,6 +70,7 @@ LAYERED = {
     "presets_autoencoder": {"config"},
     "presets_vae": {"config"},
     "pictures": set(),
+    "kl_weight": {"config", "messages"},
     "layers": set(),
     "checkpoint": set(),
     "objectives": {"objectives"},

@@ -308,7 +308,7 @@ def _introduce(run: "Run", dataset: "Dataset") -> None:
     for sentence in remarks(dataset.facts):
         print(sentence)
     if isinstance(config.objective, VAEObjective):
-        from latente.models.vae import explain
+        from latente.kl_weight import explain
 
         print(explain(config.objective, tuple(run.dataset["image_shape"])))
         if (config.objective.likelihood, config.objective.binarisation) == ("bernoulli", "grey"):
@@ -366,7 +366,7 @@ def _say_sigma(run: "Run") -> None:
     objective = run.config.objective
     sigmas = [row["sigma"] for row in run.metrics() if "sigma" in row]
     if isinstance(objective, VAEObjective) and objective.sigma != "fixed" and sigmas:
-        from latente.models.vae import explain
+        from latente.kl_weight import explain
 
         print(explain(objective, tuple(run.dataset["image_shape"]), sigmas[-1]))
 

@@ -2,7 +2,7 @@
 
     LATENTE_DATA=... python benchmarks/vae_sets.py [--quick] [--only fashion-mnist] [--work FOLDER]
 
-Trained by latente's own loop into run folders in --work; stop it whenever you like, and the same command goes on with it.
+Trained by latente's own loop into run folders in --work; stop it whenever you like, and the same command goes on.
 Figures are those of the last checkpoint on the held-out images: squared error of reconstructions from posterior means
 (pixels in [0, 1]), bound, and the minutes of training, from timing.jsonl.
 

@@ -16,6 +16,8 @@ from latente.data.decoding import Fault
 from latente.data.reading import Entry, open_path, read_image_file
 from latente.messages import Problem
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="links, pipes and permissions of POSIX systems")
+
 
 def picture(seed=0, size=(8, 8), kind="PNG", mode="RGB"):
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

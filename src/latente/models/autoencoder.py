@@ -180,7 +180,7 @@ class Convolutional(nn.Module):
         for layer in (*self.ups, self.code, self.seed, *self.downs):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        if model.activation == "relu":
+        if model.activation == "relu" and self.code.bias is not None:
             nn.init.ones_(self.code.bias)  # every unit of the code starts alive, as above
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from latente.run import Run
 from latente.training import resume, train
 from latente.training.life import environment
 
-BAR, MINUTES = 87.0, 40.0
+BAR, CORE_MINUTES = 87.0, 80.0  # 40 minutes on two cores
 RESULT = Path(__file__).parent / "results" / "iwae_mnist.json"
 IMAGES = "54M"  # 900 epochs
 BINARISATION_SEEDS = (0, 1, 2)  # of the test images: the first one is the result, the others show how much it matters
@@ -160,13 +160,15 @@ def main() -> None:
         here = trained(asked.out, asked.images)
         figures, minutes = measured(here, 10_000, 5000), training_minutes(here)
     config = here.config
+    threads = json.loads((here.folder / "environment.json").read_text(encoding="utf-8"))["threads"]
     result = {
         "benchmark": "iwae_mnist",
         "nll": figures["nll"],
         "bar": BAR,
         "minutes": round(minutes, 1),
-        "minutes_bar": MINUTES,
-        "met": figures["nll"] <= BAR and minutes <= MINUTES,
+        "core_minutes": round(minutes * threads, 1),
+        "core_minutes_bar": CORE_MINUTES,
+        "met": figures["nll"] <= BAR and minutes * threads <= CORE_MINUTES,
         "quick": asked.quick,
         **figures,
         "training": {

@@ -20,11 +20,10 @@ _SCALED = (
 
 
 def demo() -> RunConfig:
-    """The small VAE of `latente demo`: the preset `vae` at half its width, on the embedded faces at 32 pixels."""
+    """The small VAE of `latente demo`: the preset `vae` on the embedded faces at 32 pixels."""
     return override(
         vae(),
         {
-            "model.width": 16,
             "data.source": "caras",
             "data.resolution": 32,
             "training.batch": 64,

@@ -13,7 +13,7 @@ def vae() -> RunConfig:
         model=VAEModel(
             kind="conv",
             latent=32,
-            width=32,
+            width=16,
             blocks=1,
             hidden=(256,),
             activation="relu",

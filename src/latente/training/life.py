@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ def train(
     origin = str(start_from.folder.resolve()) if start_from is not None else None
     here = run.create(out, config, facts(dataset), origin)
     with explained(here), locked(here.folder):
-        run.write(here.folder / "environment.json", environment(device))
+        run.write(here.folder / "environment.json", environment(device) | {"command": sys.argv[1:]})
         here.record_event("start", 0, until=config.training.images, start_from=origin)
         for left_out in dataset.facts.get("left_out", []):
             here.record_event("left-out", 0, **left_out)
@@ -96,7 +97,7 @@ def resume(
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
         for name in ("metrics.jsonl", "timing.jsonl"):
             run.cut(here.folder / name, state.images)
-        differs = [k for k, v in environment(device).items() if k != "command" and recorded.get(k) != v]
+        differs = [k for k, v in environment(device).items() if recorded.get(k) != v]
         here.record_event("resume", state.images, until=until, differs=differs)
         created(here, dataset)
         return _Life(here, config, dataset, assembly, device, watch).live(until)

@@ -51,7 +51,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "card": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
-        "command": sys.argv[1:],
     }
 
 

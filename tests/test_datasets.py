@@ -349,7 +349,7 @@ def test_sources_that_do_not_exist(source, key, words):
 
 @pytest.mark.parametrize("resolution", [0, -3, 10**6])
 def test_impossible_resolution(resolution):
-    with pytest.raises(Problem, match="--resolution"):
+    with pytest.raises(Problem, match=r"--resolution.* 64"):
         load(DataConfig(source="caras", resolution=resolution))
 
 

@@ -66,6 +66,7 @@ def figures(here: Run) -> dict[str, Any]:
         "test_images": min(here.dataset["test"], 10_000),
         "images": last["images"],
         "image_shape": here.dataset["image_shape"],
+        "model": here.tree["model"],
         "minutes": round(seconds / 60, 1),
         "threads": surroundings["threads"],
         "core_minutes": round(seconds / 60 * surroundings["threads"], 1),

@@ -1,4 +1,4 @@
-"""The preset `vae` on three kinds of images: Fashion-MNIST (at width 32), faces, and emoji with their transparency.
+"""The preset `vae` on three kinds of images: Fashion-MNIST, faces, and emoji with their transparency.
 
     LATENTE_DATA=... python benchmarks/vae_sets.py [--quick] [--only fashion-mnist] [--work FOLDER]
 
@@ -26,7 +26,7 @@ from latente.training import resume, train
 BARS = {"fashion-mnist": {"test_mse": 0.011, "core_minutes": 30.0}}
 RESULT = Path(__file__).parent / "results" / "vae_sets.json"
 SETS: dict[str, dict[str, Any]] = {
-    "fashion-mnist": {"data.source": "fashion-mnist", "training.images": Images(1_000_000), "model.width": 32},
+    "fashion-mnist": {"data.source": "fashion-mnist", "training.images": Images(1_000_000)},
     "faces": {"data.source": "faces/utkface200_jpg.zip", "data.resolution": 64, "training.images": Images(300_000)},
     "emoji": {
         "data.source": "emoji/emoji72_png.zip",

@@ -33,8 +33,8 @@ from latente.data.stream import Batch, see
 from latente.models.autoencoder import Autoencoder, terms
 from latente.presets import PRESETS, scaled
 from latente.training import resume, train
-from latente.training.autoencode import total
 from latente.training.life import environment
+from latente.training.minimise import total
 
 BOOK = {  # preset -> (validation error in the notebook, epochs); ageron/handson-ml3, chapter 17
     "ae-linear": (None, None),

@@ -90,6 +90,54 @@ def test_a_mistake_is_one_sentence_that_names_it(words, named, language, tmp_pat
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
 
 
+GAMES = [  # settings that people try, on 60 images of 8x8 without labels
+    (["dcgan", "--training.batch", "1"], "1 "),
+    (["dcgan", "--resolution", "50"], "50"),
+    (["r3gan", "--resolution", "9"], "9"),
+    (["dcgan", "--conditional"], "conditional"),
+    (["r3gan", "--conditional"], "conditional"),
+    (["classifier"], "plain.npz"),
+    (["gan", "--conditional"], "gan"),
+    (["gan", "--cure.packing", "3"], "packing 3"),
+    (["dcgan", "--conditional", "--data", "{labelled}", "--cure.packing", "2"], "--cure.packing"),
+    (["wgan", "--objective.penalty", "r1", "--objective.gamma", "1"], "--objective.clip 0.01"),
+    (["dcgan", "--objective.penalty", "clip"], "--objective.clip"),
+    (["dcgan", "--objective.penalty", "r1"], "--objective.gamma"),
+    (["dcgan", "--objective.gamma", "1"], "--objective.penalty"),
+    (["dcgan", "--objective.penalty", "r3"], "r3"),
+    (["dcgan", "--objective.cost", "cheap"], "cheap"),
+    (["dcgan", "--cure.replay", "999999999"], "999999999"),
+    (["dcgan", "--cure.replay", "63"], "63"),
+    (["dcgan", "--cure.replay", "-1"], "-1"),
+    (["dcgan", "--optim.critic-steps", "7"], "7"),
+    (["dcgan", "--training.accumulate", "2"], "--training.accumulate"),
+    (["dcgan", "--cure.label-smoothing", "0.1", "--objective.cost", "hinge"], "hinge"),
+    (["gan", "--training.batch", "1", "--cure.minibatch-stddev", "true"], "1 "),
+    (["vae", "--data", "points:grid25"], "points:grid25"),
+    (["gan", "--data", "points:grid26"], "points:grid26"),
+    (["gan", "--data", "points:grid25", "--resolution", "64"], "points:grid25"),
+    (["gan", "--data", "points:grid25", "--cure.augment", "diffaugment"], "diffaugment"),
+]
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+@pytest.mark.parametrize(("words", "named"), GAMES, ids=[" ".join(words) for words, _ in GAMES])
+def test_a_game_that_cannot_be_is_one_sentence(words, named, language, tmp_path, capsys, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    places = {"plain": tmp_path / "plain.npz", "labelled": tmp_path / "labelled.npz"}
+    np.savez(places["plain"], images=images)
+    np.savez(places["labelled"], images=images, labels=np.arange(60) % 3)
+    monkeypatch.setenv("LATENTE_LANG", language)
+    monkeypatch.chdir(tmp_path)
+    data = [] if "--data" in words else ["--data", str(places["plain"])]
+    assert run("train", *[word.format(**places) for word in words], *data) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("latente: ") and err.count("\n") == 1 and "Traceback" not in out + err
+    assert named in err
+    assert not re.search(r"[.?!] [A-ZÁÉÍÓÚ¿]", err), "one sentence"
+    assert not (tmp_path / "runs").exists(), "nothing is left behind"
+
+
 def test_the_language_changes_the_sentence(capsys):
     said = {}
     for language in ("es", "en"):

@@ -120,7 +120,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         from_json(tree)
     assert problem.value.key == "cli.unknown_setting" and "batch" in problem.value.fields["near"]
     tree = to_json(PLAIN)
-    tree["model"]["family"] = "gan"
+    tree["model"]["family"] = "diffusion"
     with pytest.raises(Problem) as problem:
         from_json(tree)
     assert problem.value.key == "cli.unknown_family"

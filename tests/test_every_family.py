@@ -15,7 +15,7 @@ from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Batch, Stream
 from latente.objectives import Terms
 from latente.training.assemble import Assembly, assemble
-from latente.training.autoencode import Autoencode, join, parts, recorded, total
+from latente.training.minimise import Minimise, join, parts, recorded, total
 from latente.training.state import TrainState
 from toy import NAMES, image_set, toy
 
@@ -44,7 +44,7 @@ class Family:
 
     def terms(self, batch: Batch, images: int = 0, seed: int = 0) -> Terms:
         torch.manual_seed(seed)
-        return self.assembly.terms(self.net, batch, images)
+        return self.assembly.step.terms(self.net, batch, images)
 
     def clocks(self) -> list[int]:
         """One in each stage of training: a greedy preset learns layer by layer."""
@@ -223,7 +223,7 @@ def test_through_disk(name: str, tmp_path: Path) -> None:
             assert torch.equal(a.decode(z, f.labels(4)), b.decode(z, f.labels(4)))
             assert torch.equal(a.encode(*f.batch()), b.encode(*f.batch()))
 
-    alone = models.build(f.config, (1, 8, 8), 3)  # as one does who knows the checkpoint and no training
+    alone = models.build(f.config, (1, 8, 8), 3)["net"]  # as one does who knows the checkpoint and no training
     alone.load_state_dict(state.nets["net"].state_dict())
     with torch.no_grad():
         assert torch.allclose(alone.eval().encode(*f.batch()), state.nets["net"].encode(*f.batch()), atol=1e-6)
@@ -260,7 +260,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(accumulate: int) -> None:
     x = torch.randn(7, 1, 2, 2)
     y = net(x.flatten(1)).detach()
     weight, bias = net.weight.detach().clone(), net.bias.detach().clone()
-    step = Autoencode(straight(2.0), OptimConfig(name="sgd", lr=0.1), accumulate, nullcontext)
+    step = Minimise(straight(2.0), OptimConfig(name="sgd", lr=0.1), accumulate, nullcontext)
     metrics = step(state, Batch(x, None))
     assert torch.allclose(net.weight, weight - 0.1 * 2 * (y.T @ x.flatten(1)) / 7, atol=1e-6)
     assert torch.allclose(net.bias, bias - 0.1 * (2 * y.mean(0) + 0.5), atol=1e-6)
@@ -283,7 +283,7 @@ def test_parts_keep_images_and_labels_together() -> None:
 def test_the_gradient_is_clipped_and_its_norm_recorded() -> None:
     state = linear()
     before = state.nets["net"].weight.detach().clone(), state.nets["net"].bias.detach().clone()
-    step = Autoencode(straight(100.0), OptimConfig(name="sgd", lr=1.0, clip=0.01), 2, nullcontext)
+    step = Minimise(straight(100.0), OptimConfig(name="sgd", lr=1.0, clip=0.01), 2, nullcontext)
     metrics = step(state, Batch(torch.randn(8, 1, 2, 2), None))
     moved = (state.nets["net"].weight - before[0]).square().sum() + (state.nets["net"].bias - before[1]).square().sum()
     assert moved.sqrt().item() == pytest.approx(0.01, rel=1e-3)
@@ -293,7 +293,7 @@ def test_the_gradient_is_clipped_and_its_norm_recorded() -> None:
 def test_the_learning_rate_follows_the_clock() -> None:
     optim = OptimConfig(name="sgd", lr=0.4, decay="linear", final=0.0, decay_images=100)  # type: ignore[arg-type]
     state = linear()
-    step = Autoencode(straight(), optim, 1, nullcontext)
+    step = Minimise(straight(), optim, 1, nullcontext)
     for images, rate in ((0, 0.4), (50, 0.2), (100, 0.0)):
         state.images = images
         step(state, Batch(torch.randn(4, 1, 2, 2), None))
@@ -303,7 +303,7 @@ def test_the_learning_rate_follows_the_clock() -> None:
 def test_old_gradients_are_forgotten() -> None:
     state, other = linear(), linear()
     x = Batch(torch.randn(4, 1, 2, 2), None)
-    step = Autoencode(straight(), OptimConfig(name="sgd", lr=0.1), 1, nullcontext)
+    step = Minimise(straight(), OptimConfig(name="sgd", lr=0.1), 1, nullcontext)
     state.nets["net"].weight.grad = torch.full((2, 4), 1e6)
     step(state, x)
     step(other, x)

@@ -1,4 +1,6 @@
-"""The mixture prior against closed forms and scikit-learn."""
+"""The mixture prior against closed forms and scikit-learn; the bricks of critics against loops."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from latente.layers import MixturePrior
+from latente.layers import Maxout, MinibatchDiscrimination, MixturePrior, minibatch_stddev, spectrally_normalise
 
 
 def clusters(n=600, d=3, seed=0):
@@ -113,3 +115,101 @@ def test_it_has_no_parameters_and_starts_as_a_standard_normal():
     x = torch.tensor([[0.5, -1.0]])
     assert float(prior.log_prob(x)) == pytest.approx(multivariate_normal(np.zeros(2)).logpdf(x[0].numpy()), abs=1e-6)
     assert prior.sample(3, torch.Generator()).shape == (3, 2)
+
+
+# --- Bricks of critics ----------------------------------------------------------------------------------------------
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_maxout_against_a_loop():
+    net = Maxout(5, 4, 3).double()
+    x = noise(6, 5)
+    found = net(x)
+    assert found.shape == (6, 4)
+    for i in range(6):
+        for unit in range(4):
+            rows = range(3 * unit, 3 * unit + 3)
+            pieces = [float((net.linear.weight[row] @ x[i] + net.linear.bias[row]).detach()) for row in rows]
+            assert float(found[i, unit].detach()) == pytest.approx(max(pieces))
+
+
+def test_maxout_of_one_piece_is_linear():
+    net = Maxout(5, 4, 1).double()
+    x = noise(6, 5)
+    torch.testing.assert_close(net(x), net.linear(x))
+
+
+def test_minibatch_discrimination_against_a_double_loop():
+    net = MinibatchDiscrimination(4, 3, dims=2).double()
+    f = noise(5, 4)
+    found = net(f)
+    assert found.shape == (5, 3)
+    tensor = net.tensor.weight.T.reshape(4, 3, 2)  # A x B x C
+    m = torch.einsum("na,abc->nbc", f, tensor)
+    for i in range(5):
+        for b in range(3):
+            alike = sum(math.exp(-float((m[i, b] - m[j, b]).abs().sum().detach())) for j in range(5) if j != i)
+            assert float(found[i, b].detach()) == pytest.approx(alike)
+
+
+def test_minibatch_discrimination_tells_a_collapsed_batch_and_a_spread_one():
+    net = MinibatchDiscrimination(4, 3).double()
+    one = noise(1, 4)
+    torch.testing.assert_close(net(one.repeat(7, 1)), torch.full((7, 3), 6.0, dtype=torch.float64))
+    assert net(1e4 * noise(7, 4)).max() == 0
+    assert net(one).max() == 0
+
+
+def test_minibatch_discrimination_starts_with_columns_of_length_one():
+    torch.manual_seed(0)
+    lengths = MinibatchDiscrimination(300, 40).tensor.weight.detach().norm(dim=1)
+    assert float(lengths.mean()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("n, members", [(8, 4), (4, 4), (6, 3), (2, 2), (9, 3), (10, 2), (5, 1), (1, 1)])
+@pytest.mark.parametrize("rest", [(3,), (3, 2, 4)])
+def test_minibatch_stddev_against_a_loop(n, members, rest):
+    x = noise(n, *rest)
+    found = minibatch_stddev(x)
+    assert found.shape == (n, 4, *rest[1:])
+    assert torch.equal(found[:, :3], x)
+    groups = n // members
+    for i in range(n):
+        rows = [j for j in range(n) if j % groups == i % groups]
+        assert len(rows) == members
+        places = x[rows].flatten(1).numpy()
+        expected = np.sqrt(places.var(0) + 1e-8).mean()
+        np.testing.assert_allclose(found[i, 3].numpy(), expected, atol=1e-12)
+
+
+def test_minibatch_stddev_takes_channels_last_maps():
+    x = noise(8, 3, 4, 4)
+    torch.testing.assert_close(minibatch_stddev(x.to(memory_format=torch.channels_last)), minibatch_stddev(x))
+
+
+@pytest.mark.parametrize(
+    "brick",
+    [Maxout(4, 3, 2), MinibatchDiscrimination(4, 2, dims=3), minibatch_stddev],
+    ids=["maxout", "alike", "stddev"],
+)
+def test_bricks_have_a_second_derivative(brick):
+    if isinstance(brick, torch.nn.Module):
+        brick.double()
+    x = noise(4, 4).requires_grad_()
+    assert torch.autograd.gradcheck(brick, x)
+    assert torch.autograd.gradgradcheck(brick, x)
+
+
+def test_spectral_normalisation_divides_by_the_largest_singular_value():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 4), torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    before = [net[0].weight.detach().flatten(1).clone(), net[2].weight.detach().clone()]
+    spectrally_normalise(net)
+    for step in range(30):
+        net(noise(5, 2, 4, 4, seed=step).float())
+    for layer, weight in zip((net[0], net[2]), before, strict=True):
+        largest = torch.linalg.svdvals(weight)[0]
+        torch.testing.assert_close(layer.weight.detach().flatten(1), weight / largest, atol=1e-4, rtol=1e-3)

@@ -26,9 +26,9 @@ from latente.objectives import Terms
 from latente.run import Run, open_run, runs
 from latente.training import life, recorder, resume, train
 from latente.training.assemble import assemble
-from latente.training.autoencode import Autoencode
 from latente.training.life import resolve
 from latente.training.machine import locked
+from latente.training.minimise import Minimise
 from toy import drawn, toy
 
 resource = pytest.importorskip("resource")  # limits on a process' files: POSIX only
@@ -43,16 +43,16 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cut_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Ctrl-C in the last of so many steps, counted from now."""
-    step, taken = Autoencode.__call__, 0
+    step, taken = Minimise.__call__, 0
 
-    def interrupted(self: Autoencode, *arguments: Any) -> Any:
+    def interrupted(self: Minimise, *arguments: Any) -> Any:
         nonlocal taken
         taken += 1
         if taken == steps:
             signal.raise_signal(signal.SIGINT)
         return step(self, *arguments)
 
-    monkeypatch.setattr(Autoencode, "__call__", interrupted)
+    monkeypatch.setattr(Minimise, "__call__", interrupted)
 
 
 def interrupted_run(config: RunConfig, out: Path, steps: int = 4) -> Run:
@@ -395,9 +395,9 @@ def test_a_reader_that_goes_away_is_not_a_full_disk(grey: Path, tmp_path: Path) 
 
 def spoiled(monkeypatch: pytest.MonkeyPatch, name: str, from_images: int, value: float = math.nan) -> None:
     """The term `name` of every family becomes `value` from some clock on."""
-    step = Autoencode.__call__
+    step = Minimise.__call__
 
-    def spoil(self: Autoencode, state: Any, batch: Batch) -> Any:
+    def spoil(self: Minimise, state: Any, batch: Batch) -> Any:
         def terms(net: nn.Module, batch: Batch, images: int) -> Terms:
             found = self.terms(net, batch, images)
             if images >= from_images:
@@ -408,7 +408,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch, name: str, from_images: int, value:
 
         return step(replace(self, terms=terms), state, batch)
 
-    monkeypatch.setattr(Autoencode, "__call__", spoil)
+    monkeypatch.setattr(Minimise, "__call__", spoil)
 
 
 def assert_last_good(run: Run, term: str, clock: int) -> None:
@@ -444,16 +444,16 @@ def test_weights_that_are_not_finite_stop_the_run(
     times = {name: Images(1000) for name in ("tick", "sample_every", "checkpoint_every")}
     if due != "none":
         times[due] = Images(8)
-    step = Autoencode.__call__
+    step = Minimise.__call__
 
-    def ruin(self: Autoencode, state: Any, batch: Batch) -> Any:
+    def ruin(self: Minimise, state: Any, batch: Batch) -> Any:
         metrics = step(self, state, batch)
         if state.images >= 16:
             with torch.no_grad():
                 next(state.nets.parameters()).fill_(math.nan)
         return metrics
 
-    monkeypatch.setattr(Autoencode, "__call__", ruin)
+    monkeypatch.setattr(Minimise, "__call__", ruin)
     run = train(toy(preset, grey, **times), out=tmp_path)
     assert run.stopped() == "non-finite"
     for clock in run.checkpoints():
@@ -534,15 +534,15 @@ def test_here_nothing_differs(grey: Path, tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_does_not_wait(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    step = Autoencode.__call__
+    step = Minimise.__call__
 
-    def twice(self: Autoencode, *arguments: Any) -> Any:
+    def twice(self: Minimise, *arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         return step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Autoencode, "__call__", twice)
+        patch.setattr(Minimise, "__call__", twice)
         with pytest.raises(KeyboardInterrupt):
             train(toy("vae-mlp", grey), out=tmp_path)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
@@ -552,13 +552,13 @@ def test_a_second_ctrl_c_does_not_wait(grey: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_sigterm_stops_cleanly_too(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Autoencode.__call__
+    step = Minimise.__call__
 
-    def asked(self: Autoencode, *arguments: Any) -> Any:
+    def asked(self: Minimise, *arguments: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
         return step(self, *arguments)
 
-    monkeypatch.setattr(Autoencode, "__call__", asked)
+    monkeypatch.setattr(Minimise, "__call__", asked)
     run = train(toy("vae-mlp", grey), out=tmp_path)
     assert run.stopped() == "interrupted" and run.checkpoints() == [0, 8]
 
@@ -604,7 +604,7 @@ def test_too_little_memory_is_one_sentence(error: Exception, grey: Path, tmp_pat
     def step(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Autoencode, "__call__", step)
+    monkeypatch.setattr(Minimise, "__call__", step)
     with pytest.raises(Problem) as problem:
         train(toy("vae-mlp", grey), out=tmp_path)
     assert problem.value.key == "train.no_memory" and "--training.batch" in str(problem.value)

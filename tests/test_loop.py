@@ -111,7 +111,7 @@ def test_it_stops_between_steps_when_asked(patience: int) -> None:
 
 def test_averages_move_after_the_clock_and_before_the_record() -> None:
     state = empty()
-    state.averaged = averaged_copy(state.nets)
+    state.averaged = averaged_copy(state.nets["net"], "net")
     with torch.no_grad():
         state.nets["net"].weight.fill_(1.0)
         state.averaged["net"].weight.fill_(0.0)

@@ -194,5 +194,7 @@ def test_listing(tmp_path):
     found = {item["name"]: item["present"] for item in listing()}
     assert found == {"caras": True, "mnist": True, "fashion-mnist": False, "kmnist": False, "cifar10": False} | {
         "frey": False,
+        "stacked-mnist": True,
         "digits": True,
+        **{f"points:{world}": True for world in ("ring8", "grid25", "spiral", "line")},
     }

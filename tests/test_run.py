@@ -27,7 +27,7 @@ def made(out: Path, source: str = "caras") -> run.Run:
 
 def saved(here: run.Run, clock: int, fill: float, averaged: bool = True) -> None:
     """A checkpoint whose weights are all `fill`, and whose averaged weights are all half of it."""
-    net = models.build(here.config, (1, 8, 8), 2)
+    net = models.build(here.config, (1, 8, 8), 2)["net"]
     weights = {name: torch.full_like(value, fill) for name, value in net.state_dict().items()}
     tensors = {f"nets/net.{name}": value for name, value in weights.items()}
     if averaged:

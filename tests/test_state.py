@@ -19,7 +19,7 @@ def small_state(name: str = "adam", seed: int = 0) -> TrainState:
     net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(16, 3)).to(memory_format=torch.channels_last)
     nets = nn.ModuleDict({"net": net})
     kept = optimizer(OptimConfig(name=name, lr=0.01), net, torch.device("cpu"))  # type: ignore[arg-type]
-    return TrainState(nets, {"net": kept}, averaged_copy(nets))
+    return TrainState(nets, {"net": kept}, averaged_copy(nets["net"], "net"))
 
 
 def learn(state: TrainState, steps: int, seed: int = 1) -> None:
@@ -135,7 +135,7 @@ def test_averages_follow_the_closed_form() -> None:
 
 def test_buffers_are_copied_not_averaged() -> None:
     nets = nn.ModuleDict({"net": nn.BatchNorm1d(2)})
-    state = TrainState(nets, {}, averaged_copy(nets), images=8)
+    state = TrainState(nets, {}, averaged_copy(nets["net"], "net"), images=8)
     nets["net"].running_mean.fill_(3)
     nets["net"].num_batches_tracked.fill_(7)
     state.average(100, 8)
@@ -146,8 +146,8 @@ def test_buffers_are_copied_not_averaged() -> None:
 
 def test_averages_are_shown_where_there_are_any() -> None:
     state = small_state()
-    assert state.shown() is state.averaged
+    assert state.shown("net") is state.averaged["net"]
     assert not state.averaged["net"].training  # type: ignore[index]
     state.averaged = None
-    assert state.shown() is state.nets
+    assert state.shown("net") is state.nets["net"]
     state.average(4, 8)  # nothing to do

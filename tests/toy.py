@@ -7,12 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latente.config import AutoencoderModel, AutoencoderObjective, DataConfig, Images, RunConfig, TrainingConfig
+from latente.config import (
+    AdversarialObjective,
+    AdversarialOptim,
+    AutoencoderModel,
+    AutoencoderObjective,
+    CureConfig,
+    DataConfig,
+    Images,
+    RunConfig,
+    TrainingConfig,
+    VAEModel,
+)
 from latente.data.datasets import ImageSet
 from latente.presets import PRESETS
 
 CONDITIONAL = ("vae conditional", "vae-mlp conditional")
-NAMES = (*PRESETS, *CONDITIONAL)
+GAMES = tuple(name for name, preset in PRESETS.items() if isinstance(preset().objective, AdversarialObjective))
+CURED = ("dcgan conditional", "r3gan conditional", "dcgan cured", "r3gan cured", "lsgan cured")
+NAMES = (*(name for name in PRESETS if name not in (*GAMES, "classifier")), *CONDITIONAL)  # encoders and decoders
+EVERY = (*NAMES, *GAMES, *CURED, "classifier")
 
 
 def drawn(n: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -34,20 +48,34 @@ def image_set(n: int = 24, shape: tuple[int, int, int] = (1, 8, 8), labels: bool
 
 
 def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig:
-    """A preset ("vae"; "vae conditional" is told the labels) made small, every mechanism of it still at work.
+    """A preset ("vae"; "vae conditional" is told the labels; "dcgan cured" has replay, adaptive augmentation and a lazy
+    penalty) made small, every mechanism of it still at work.
 
     8 steps; a tick ends after every 3, checkpoints fall at 24, 40 and 64 images, so that one lies inside a tick.
     """
-    preset, _, conditional = name.partition(" ")
+    preset, _, variant = name.partition(" ")
     config = PRESETS[preset]()
-    small: dict[str, Any] = {"latent": 4, "hidden": tuple(8 - i for i in range(len(config.model.hidden)))}
+    conditional = variant == "conditional"
+    widths = {key: getattr(config.model, key, ()) for key in ("hidden", "critic_hidden")}
+    small: dict[str, Any] = {key: tuple(8 - i for i in range(len(value))) for key, value in widths.items() if value}
+    if hasattr(config.model, "latent"):
+        small["latent"] = 4
+    if hasattr(config.model, "width"):
+        small["width"] = 4
+    if hasattr(config.model, "conditional"):
+        small["conditional"] = conditional
     objective: dict[str, Any] = {}
+    optim, cure = config.optim, config.cure
     if isinstance(config.model, AutoencoderModel):
         assert isinstance(config.objective, AutoencoderObjective)
         objective["greedy_images"] = Images(32 if config.objective.greedy_images else 0)
-    else:
-        small |= {"width": 4, "conditional": bool(conditional)}
+    elif isinstance(config.model, VAEModel):
         objective["samples"] = min(config.objective.samples, 3)
+    elif isinstance(optim, AdversarialOptim):
+        optim = replace(optim, critic_steps=min(optim.critic_steps, 2))
+        if variant == "cured":
+            cure = CureConfig(replay=16, augment="ada", augment_images=Images(64), minibatch_stddev=True)
+            objective |= {"penalty": "r1+r2", "gamma": 0.5, "gamma_final": 0.1, "every": 3}
     time = {"images": 64, "sample_every": 32, "checkpoint_every": 20, "tick": 24, "ema_halflife": 16}
     rest = {"batch": 8, "seed": 5, "precision": "float32", "channels_last": True, "device": "cpu"}
     return replace(
@@ -55,5 +83,7 @@ def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig
         data=DataConfig(source=str(source)),
         model=replace(config.model, **small),
         objective=replace(config.objective, **objective),
+        optim=optim,
+        cure=cure,
         training=TrainingConfig(**{key: Images(value) for key, value in time.items()} | rest | training),
     )

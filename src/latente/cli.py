@@ -161,7 +161,10 @@ def train(argv: list[str]) -> int:
         "--dry-run": None,
     }
     options = _parse(argv, flags, ("preset",), dotted=True)
-    config = _with_images(_preset(options["preset"]), options["images"], options["dotted"])
+    from latente.presets import suited
+
+    config = suited(_preset(options["preset"]), options["data"] or "")
+    config = _with_images(config, options["images"], options["dotted"])
     known = settings(config)
     changes: dict[str, Any] = {}
     for flag, name in _DOTTED.items():
@@ -223,6 +226,75 @@ def sample(argv: list[str]) -> int:
     return DONE
 
 
+def evaluate(argv: list[str]) -> int:
+    """Measure a run."""
+    flags: dict[str, Any] = {"--metrics": str, "--seed": _whole, "--classifier": str, "--json": None}
+    options = _parse(argv, flags, ("run",))
+    run = _open(options["run"], "evaluate")
+    from latente.evaluation import measure
+    from latente.run import open_run
+    from latente.terminal import number
+
+    metrics = tuple(name for name in (options["metrics"] or "").split(",") if name)
+    classifier = open_run(options["classifier"]) if options["classifier"] else _classifier(run, metrics)
+    found = measure.evaluate(run, metrics, seed=options["seed"] or 0, classifier=classifier)
+    if options["json"]:
+        print(json.dumps(found, ensure_ascii=False))
+        return DONE
+    if not found:
+        print(say("evaluate.nothing", folder=run.folder))
+    for name, row in found.items():
+        value = "-" if row["value"] is None else number(row["value"])
+        if row.get("interval"):
+            value += f" [{', '.join(number(end) for end in row['interval'])}]"
+        real = f" ({say('evaluate.real', value=number(row['real']))})" if row.get("real") is not None else ""
+        print(f"{name:14} {value}{real}  {say(f'evaluate.unit_{name}')}")
+    return DONE
+
+
+def _classifier(run: "Run", metrics: tuple[str, ...]) -> "Run | None":
+    """The classifier that some metrics read images with: trained once for each set, and kept in the cache."""
+    from latente import training
+    from latente.data.cache import cache_root
+    from latente.evaluation.measure import reader
+    from latente.presets import PRESETS
+    from latente.run import runs as found
+    from latente.terminal import progress
+
+    source = reader(run, metrics)
+    if source is None:
+        return None
+    data = replace(run.config.data, source=source, channels="auto")
+    folder = cache_root() / "classifiers"
+    kept = [one for one in found(folder) if one.stopped() == "finished" and one.dataset["source"] == source]
+    kept = [one for one in kept if one.dataset["image_shape"][1:] == run.dataset["image_shape"][1:]]
+    if kept:
+        return kept[-1]
+    config = replace(PRESETS["classifier"](), data=data)
+    print(say("evaluate.classifier", source=source), file=sys.stderr)
+    with contextlib.redirect_stdout(sys.stderr), progress(0, config.training.images) as watch:
+        return training.train(config, out=folder, watch=watch)
+
+
+def features(argv: list[str]) -> int:
+    """What a network makes of images, as an array for other programs."""
+    options = _parse(argv, {"--data": str, "--out": Path, "--resolution": str}, ("run",))
+    run = _open(options["run"], "features")
+    from latente.config import DataConfig
+    from latente.evaluation.features import write
+
+    known = settings(_any_preset())
+    size = parse(options["resolution"], known["data.resolution"][0], "--resolution") if options["resolution"] else None
+    data = DataConfig(source=options["data"], resolution=size) if options["data"] else run.config.data
+    out = options["out"] or Path("features.npz")
+    try:
+        shapes = write(run, data, out)
+    except OSError as error:
+        raise Problem("cli.cannot_write", path=out, reason=error.strerror or error) from None
+    print(say("evaluate.features", path=out, **shapes))
+    return DONE
+
+
 def report(argv: list[str]) -> int:
     """A run -> one page."""
     options = _parse(argv, {}, ("run",))
@@ -265,6 +337,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "resume": resume,
     "sample": sample,
+    "evaluate": evaluate,
+    "features": features,
     "report": report,
     "runs": runs,
 }

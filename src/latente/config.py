@@ -5,7 +5,6 @@ import dataclasses
 import types
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from math import inf
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from latente.messages import Problem, nearest, say
@@ -132,8 +131,109 @@ class TrainingConfig:
     channels_last: bool = True
 
 
-Model = AutoencoderModel | VAEModel
-Objective = AutoencoderObjective | VAEObjective
+@dataclass(frozen=True, kw_only=True)
+class GANModel:
+    """The fully connected generator and critic of 2014, for images and for points."""
+
+    family: Literal["gan"] = "gan"
+    latent: int = 100
+    prior: Literal["normal", "uniform"] = "normal"  # of the latents; uniform has the same variance
+    hidden: tuple[int, ...] = (256, 512)  # widths of the generator's layers, the latents' end first
+    critic_hidden: tuple[int, ...] = (512, 256)  # of the critic's, the images' end first
+    maxout: int = 0  # pieces of each unit of the critic (Goodfellow et al. 2013); 0: leaky ReLU
+    dropout: float = 0.0  # share of the critic's units dropped
+    zoom: float = 1.0  # what the critic's input is multiplied by: how fine the differences are that it sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGANModel:
+    """The convolutional generator and critic of Radford et al. 2015."""
+
+    family: Literal["dcgan"] = "dcgan"
+    latent: int = 100
+    width: int = 32  # channels where maps have 32 pixels a side; twice as many at each halving
+    critic_norm: Literal["batch", "none"] = "batch"  # penalties on gradients want none
+    conditional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3GANModel:
+    """Residual networks without normalisation (Huang et al. 2024)."""
+
+    family: Literal["r3gan"] = "r3gan"
+    latent: int = 64
+    width: int = (
+        8  # channels where maps have 32 pixels a side; twice as many at each halving (the paper: 768 at 4 to 32)
+    )
+    widest: int = 64  # channels at most
+    blocks: int = 1  # residual blocks a level
+    groups: int = 1  # of the 3x3 convolutions
+    conditional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierModel:
+    """A small convolutional classifier."""
+
+    family: Literal["classifier"] = "classifier"
+    width: int = 16  # channels of the finest level
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialObjective:
+    """The game between critic and generator, and what is asked of the critic besides."""
+
+    cost: Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"] = (
+        "non-saturating"
+    )
+    penalty: Literal["none", "r1", "r2", "r1+r2", "wgan-gp", "dragan", "clip"] = "none"
+    gamma: float = 0.0  # weight of the penalty
+    gamma_final: float = -1.0  # its weight at the end of `gamma_images`; negative: as at the start
+    gamma_images: Images = Images(0)  # geometric from gamma to gamma_final; 0: over the whole run
+    every: int = 1  # steps from one penalty to the next; above 1 it is a step of its own, `every` times as strong
+    drift: float = 0.0  # weight of the squared logits of real images (ProGAN, with wgan-gp)
+    clip: float = 0.0  # largest weight of the critic, with penalty "clip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedObjective:
+    """Cross-entropy with the labels."""
+
+    shift: int = 0  # pixels that images are shifted by at most, in training
+    smoothing: float = 0.0  # share of the label spread evenly over all classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class CureConfig:
+    """What helps against mode collapse and oscillation."""
+
+    replay: int = 0  # past fakes that are kept; 0: none
+    replay_share: float = 0.5  # of the critic's fakes that come from the past
+    minibatch_discrimination: int = 0  # kernels of 5 dimensions (Salimans et al. 2016 take 100)
+    minibatch_stddev: bool = False
+    packing: int = 1  # images a decision of the critic (Lin et al. 2018)
+    spectral_norm: bool = False
+    label_smoothing: float = 0.0  # real images are labelled 1 minus this
+    instance_noise: float = 0.0  # standard deviation of the noise on all that the critic sees, falling to 0
+    instance_noise_images: Images = Images(0)  # 0: over the whole run
+    augment: Literal["none", "diffaugment", "ada"] = "none"
+    augment_target: float = 0.6  # ada: mean sign of the critic on real images that is aimed at
+    augment_images: Images = Images(500_000)  # ada: images in which its strength can go from 0 to 1
+    augment_most: float = 0.3  # ada, relativistic: strength at the end of its ramp, which is the run's length
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialOptim(OptimConfig):
+    """The optimizers of the two players: the generator's settings, and where the critic's differ."""
+
+    critic_lr: float = 0.0  # 0: as the generator's
+    critic_steps: int = 1  # a batch is cut into as many parts, one for each
+
+
+Model = AutoencoderModel | VAEModel | GANModel | DCGANModel | R3GANModel | ClassifierModel
+Objective = AutoencoderObjective | VAEObjective | AdversarialObjective | SupervisedObjective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +245,7 @@ class RunConfig:
     model: Model
     objective: Objective
     data: DataConfig = field(default_factory=DataConfig)
+    cure: CureConfig | None = None  # of a game between two players
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -152,6 +253,10 @@ class RunConfig:
 _BY_FAMILY: dict[str, tuple[type[Model], type[Objective]]] = {
     "autoencoder": (AutoencoderModel, AutoencoderObjective),
     "vae": (VAEModel, VAEObjective),
+    "gan": (GANModel, AdversarialObjective),
+    "dcgan": (DCGANModel, AdversarialObjective),
+    "r3gan": (R3GANModel, AdversarialObjective),
+    "classifier": (ClassifierModel, SupervisedObjective),
 }
 
 
@@ -167,13 +272,16 @@ def from_json(tree: dict[str, Any]) -> RunConfig:
     if family not in _BY_FAMILY:
         raise Problem("cli.unknown_family", given=family, families=", ".join(_BY_FAMILY))
     model, objective = _BY_FAMILY[family]
-    sections = {
+    adversarial = objective is AdversarialObjective
+    sections: dict[str, type[Any]] = {
         "model": model,
         "objective": objective,
         "data": DataConfig,
-        "optim": OptimConfig,
+        "optim": AdversarialOptim if adversarial else OptimConfig,
         "training": TrainingConfig,
     }
+    if adversarial:
+        sections["cure"] = CureConfig
     read = {name: _read(kind, tree.get(name, {}), name) for name, kind in sections.items()}
     return RunConfig(preset=str(tree["preset"]), paper=str(tree["paper"]), **read)
 
@@ -208,8 +316,10 @@ def _plain(value: Any, hint: Any, name: str) -> Any:
 def settings(config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Every setting by its dotted name on the command line -> (annotation, value)."""
     found = {}
-    for section in ("data", "model", "objective", "optim", "training"):
+    for section in ("data", "model", "objective", "cure", "optim", "training"):
         part = getattr(config, section)
+        if part is None:
+            continue
         for name, hint in get_type_hints(type(part)).items():
             if name != "family":
                 found[f"{section}.{name.replace('_', '-')}"] = (hint, getattr(part, name))
@@ -264,38 +374,3 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
         part = dataclasses.replace(getattr(config, section), **{name.replace("-", "_"): value})
         config = dataclasses.replace(config, **{section: part})
     return config
-
-
-_BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
-    "model.latent": (1, 2**20),
-    "model.width": (1, 2**12),
-    "model.blocks": (0, 100),
-    "model.hashing": (0, inf),
-    "objective.noise-level": (0, inf),
-    "objective.sparsity-weight": (0, inf),
-    "objective.sparsity-target": (1e-6, 1 - 1e-6),
-    "objective.contractive": (0, inf),
-    "optim.lr": (0, inf),
-    "optim.beta1": (0, 1 - 1e-9),
-    "optim.beta2": (0, 1 - 1e-9),
-    "optim.eps": (0, inf),
-    "optim.weight-decay": (0, inf),
-    "optim.final": (0, 1),
-    "optim.clip": (0, inf),
-    "training.seed": (0, 2**63 - 1),
-}
-
-
-def check_bounds(config: RunConfig) -> None:
-    """Refuse a number that lies outside what its setting can mean."""
-    known = settings(config)
-    bounds = {name: (*known[name], *ends) for name, ends in _BOUNDS.items() if name in known}
-    for name, (_, value, low, high) in bounds.items():
-        if not low <= value <= high:
-            raise Problem("train.out_of_bounds", name=f"--{name}", given=value, low=f"{low:g}", high=f"{high:g}")
-    if any(width < 1 for width in config.model.hidden):
-        raise Problem("train.widths", given=" ".join(map(str, config.model.hidden)))
-    if isinstance(config.objective, AutoencoderObjective):
-        if config.objective.noise == "dropout" and config.objective.noise_level >= 1:
-            given = config.objective.noise_level
-            raise Problem("train.out_of_bounds", name="--objective.noise-level", given=given, low="0", high="1")

@@ -109,3 +109,64 @@ def _joint(x: Tensor, weights: Tensor, means: Tensor, factors: Tensor) -> Tensor
         volume = factor.diagonal().log().sum()
         logs.append(weight.log() - volume - 0.5 * (distance + x.shape[1] * math.log(2 * math.pi)))
     return torch.stack(logs, 1)
+
+
+# --- Bricks of critics ----------------------------------------------------------------------------------------------
+
+
+class Maxout(nn.Module):
+    """Units that are the largest of linear pieces: [n, inputs] -> [n, units] (Goodfellow et al. 2013, section 3)."""
+
+    def __init__(self, inputs: int, units: int, pieces: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, units * pieces)
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.linear(x)
+        return z.view(len(x), -1, self.pieces).max(2).values  # [n, units, pieces] -> [n, units]
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How much each row of a batch resembles the others: [n, features] -> [n, kernels] (Salimans et al. 2016, section
+    3.2).
+
+    M_i = f(x_i) T, and o_b(x_i) = sum over j != i of exp(-||M_ib - M_jb||_1). The columns of T start with a length near
+    1, as in the authors' code; their weight normalisation and the scales set from the first batch are left out. n times
+    n rows are compared: memory and time grow with n^2 x kernels x dims.
+    """
+
+    def __init__(self, features: int, kernels: int, dims: int = 5) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.tensor = nn.Linear(features, kernels * dims, bias=False)  # the paper's T
+        nn.init.normal_(self.tensor.weight, 0, features**-0.5)
+
+    def forward(self, f: Tensor) -> Tensor:
+        m = self.tensor(f).view(len(f), self.kernels, -1)  # [n, B, C]
+        closeness: Tensor = (-(m[:, None] - m).abs().sum(3)).exp()  # [n, n, B]
+        itself = torch.eye(len(f), dtype=m.dtype, device=m.device)[:, :, None]  # exp(0), exactly
+        return (closeness - itself).sum(1)
+
+
+def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
+    """One more feature that says how much a group of the batch varies: [n, C, ...] -> [n, C + 1, ...] (ProGAN, section
+    3).
+
+    The standard deviation over a group's members, feature by feature and place by place, then its mean: one number a
+    group. A group has as many members as the largest divisor of n that is at most `group`; member i of one stands
+    n / members rows from member i + 1, as in the authors' code.
+    """
+    members = next(size for size in range(min(group, len(x)), 0, -1) if len(x) % size == 0)
+    grouped = x.reshape(members, -1, *x.shape[1:])  # [members, groups, C, ...]
+    deviation = (grouped.var(0, correction=0) + 1e-8).sqrt().flatten(1).mean(1)  # [groups]
+    column = deviation.repeat(members).view(-1, *(1,) * (x.ndim - 1))  # [n, 1, ...]
+    return torch.cat([x, column.expand(-1, 1, *x.shape[2:])], 1)
+
+
+def spectrally_normalise(net: nn.Module) -> None:
+    """Divide the weight of every layer of `net` by its largest singular value (Miyato et al. 2018), which one power
+    iteration a forward pass follows. The tensor of minibatch discrimination and embeddings are layers too."""
+    for module in list(net.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+            nn.utils.parametrizations.spectral_norm(module)

@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from latente.config import Images, RunConfig, override, settings
+from latente import presets_gan
+from latente.config import AdversarialObjective, Images, RunConfig, override, settings
+from latente.messages import Problem
 from latente.presets_autoencoder import AUTOENCODERS
+from latente.presets_gan import GANS
 from latente.presets_vae import VAES, vae
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS}
+PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS, **GANS}
 
 # Lengths of ramps and decays: a shorter run shortens them in proportion.
 _SCALED = (
     "objective.warmup",
     "objective.capacity-images",
     "objective.greedy-images",
+    "objective.gamma-images",
+    "cure.instance-noise-images",
     "optim.decay-from",
     "optim.decay-images",
 )
@@ -45,3 +50,15 @@ def scaled(config: RunConfig, images: int, keep: set[str]) -> tuple[RunConfig, l
             changes[name] = Images(round(known[name][1] * share))
     changes = {name: value for name, value in changes.items() if value != known[name][1]}
     return override(config, changes | {"training.images": Images(images)}), list(changes)
+
+
+def suited(config: RunConfig, source: str) -> RunConfig:
+    """The configuration as it suits its data: a preset for images becomes the same game for points.
+
+    Problem if the preset knows images alone."""
+    if not source.startswith("points:"):
+        return config
+    if not isinstance(config.objective, AdversarialObjective):
+        players = [name for name, preset in GANS.items() if isinstance(preset().objective, AdversarialObjective)]
+        raise Problem("train.no_points", preset=config.preset, source=source, presets=", ".join(players))
+    return presets_gan.on_points(config, dimensions=1 if source == "points:line" else 2)

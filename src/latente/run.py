@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from latente.config import RunConfig, from_json, to_json
 from latente.messages import Problem
-
-if TYPE_CHECKING:
-    from latente.models import Network
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,14 @@ class Run:
         return int(min(values)[1]) if values else None
 
     def measure(self) -> str:
-        """What the best checkpoint is best by: the bound where there is one, else the squared error."""
-        return "test/bound" if any("test/bound" in row for row in self.metrics()) else "test/mse"
+        """What the best checkpoint is best by: the bound, the error of a classifier, or the squared error. A game of
+        two has no such measure."""
+        known = {name for row in self.metrics() for name in row}
+        return next((name for name in ("test/bound", "test/error") if name in known), "test/mse")
 
-    def network(self, images: int | None = None, averaged: bool = True) -> Network:
-        """The network of a checkpoint (the newest readable one, unless `images` says), in evaluation mode."""
+    def network(self, images: int | None = None, averaged: bool = True, player: str | None = None) -> Any:
+        """A network of a checkpoint (the newest readable one, unless `images` says), in evaluation mode: the one that
+        makes images, or the `player` of that name (a critic)."""
         from latente import checkpoint, models
 
         clocks = self.checkpoints() if images is None else [images]
@@ -98,9 +98,10 @@ class Run:
         else:
             raise Problem("run.no_checkpoint", folder=self.folder)
         config = self.config
-        net = models.build(config, tuple(self.dataset["image_shape"]), len(self.dataset["classes"]))
-        kind = "averaged" if averaged and any(name.startswith("averaged/") for name in tensors) else "nets"
-        prefix = f"{kind}/net."
+        name = player or models.decoder_of(config) or "net"
+        net = models.build(config, tuple(self.dataset["image_shape"]), len(self.dataset["classes"]))[name]
+        kept = averaged and any(key.startswith(f"averaged/{name}.") for key in tensors)
+        prefix = f"{'averaged' if kept else 'nets'}/{name}."
         net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         return net.eval().requires_grad_(False)
 

@@ -13,7 +13,7 @@ from latente.messages import language, say
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers)
 _LINE_EVERY = 5.0  # seconds
-_SHOWN = ("loss", "mse", "kl", "test/mse")
+_SHOWN = ("loss", "mse", "kl", "error", "critic/loss", "generator/loss", "test/mse", "test/error")
 
 
 def number(value: float) -> str:

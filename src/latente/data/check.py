@@ -32,7 +32,8 @@ def examine(config: DataConfig) -> dict[str, Any]:
 
     Returns (JSON-able): the facts of `datasets.Dataset`, and `near` {images, across, examples, hash_bits, pixel_rms},
     `blank` (images of one colour), `disk` (bytes), `folder`; where the images differ in size, `needs_resolution`
-    {kinds, common, advice}. If there is nothing to look at, only `source` and `problem` {key, fields}.
+    {kinds, common, advice}. If there is nothing to look at, only `source` and `problem` {key, fields}. Of a world of
+    points: its facts, with `dimensions` for `shape`.
 
     Raises:
         Problem: there is no such set at all.
@@ -58,6 +59,8 @@ def examine(config: DataConfig) -> dict[str, Any]:
             raise
         fields = {name: value if isinstance(value, int) else str(value) for name, value in problem.fields.items()}
         return {"source": config.source, "problem": {"key": problem.key, "fields": fields}}
+    if data.facts["kind"] == "points":
+        return {"dimensions": data.facts["shape"][0]} | {k: v for k, v in data.facts.items() if k != "shape"}
     hashes, blank = difference_hashes(np.load(data.folder / "images.npy", mmap_mode="r"))
     report = {name: value for name, value in data.facts.items() if name != "files"}
     report |= {
@@ -170,6 +173,9 @@ def verdict(report: Mapping[str, Any], times: Mapping[str, str] | None = None) -
     if "problem" in report:
         sentence = say(report["problem"]["key"], **report["problem"]["fields"])
         return [say("data.check_fault", problem=sentence), say("data.check_bad")], True
+    if report["kind"] == "points":
+        fields = {name: report[name] for name in ("source", "dimensions", "train", "test")}
+        return [say("points.check", **fields), say("data.check_good")], False
     faults, notes = list(_faults(report)), list(_notes(report))
     said = [*_findings(report), *notes]
     if times:

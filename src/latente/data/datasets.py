@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latente.config import DataConfig
-from latente.data import cache, caras, names, prepare
+from latente.data import cache, caras, names, points, prepare
 from latente.data.arrays import Arrays
 from latente.data.decoding import Settings
 from latente.data.reading import open_path
@@ -34,7 +34,7 @@ class ImageSet:
     """One split of a set."""
 
     name: str
-    images: NDArray[np.uint8]  # [N, C, H, W], memory-mapped
+    images: NDArray[Any]  # uint8 [N, C, H, W], memory-mapped; of points, float32 [N, d, 1, 1] in [-1, 1]
     labels: NDArray[np.int64] | None  # [N]
     classes: tuple[str, ...]  # label -> name; () without labels
     factors: Mapping[str, NDArray[Any]] | None  # ground truth, name -> [N]; caras only
@@ -43,7 +43,7 @@ class ImageSet:
         return len(self.images)
 
     def gather(self, indices: NDArray[np.int64]) -> "Tensor":
-        """[n] indices -> uint8 [n, C, H, W]; a copy, in the order asked for."""
+        """[n] indices -> uint8 [n, C, H, W] (points: float32 [n, d, 1, 1]); a copy, in the order asked for."""
         import torch  # late: slow to import
 
         return torch.from_numpy(np.take(self.images, indices, axis=0))
@@ -64,7 +64,7 @@ class Dataset:
     train: ImageSet
     test: ImageSet
     facts: Mapping[str, Any]
-    folder: Path  # in the cache
+    folder: Path  # in the cache; of points, which are drawn anew each time, there is none
 
 
 def load(config: DataConfig) -> Dataset:
@@ -74,6 +74,8 @@ def load(config: DataConfig) -> Dataset:
         Problem: there is no such set, it has no or too few usable images, too many of its files are bad, its images
             differ in size and no resolution was asked for, it cannot be downloaded, or the cache cannot be written.
     """
+    if points.is_points(config.source):
+        return _points(config)
     if config.resolution is not None and not 1 <= config.resolution <= _LARGEST:
         raise Problem("data.resolution", given=config.resolution, largest=_LARGEST)
     source, name = find(config)
@@ -92,6 +94,16 @@ def load(config: DataConfig) -> Dataset:
     return _mapped(folder, facts)
 
 
+def _points(config: DataConfig) -> Dataset:
+    """A world of points, drawn: it has no pixels and no colours to choose."""
+    for name, given, default in (("resolution", config.resolution, None), ("data.channels", config.channels, "auto")):
+        if given != default:
+            raise Problem("points.no_pixels", source=config.source, name=f"--{name}", given=given)
+    images, facts = points.draw(config.source)
+    train, test = images[: facts["train"]], images[facts["train"] :]
+    return Dataset(ImageSet("train", train, None, (), None), ImageSet("test", test, None, (), None), facts, Path())
+
+
 def find(config: DataConfig) -> tuple[prepare.Source, str]:
     """What a name or a path means, and a short name for it."""
     base, _, spec = config.source.partition(":")
@@ -102,7 +114,9 @@ def find(config: DataConfig) -> tuple[prepare.Source, str]:
         return names.open_named(name), name
     path = Path(os.path.expanduser(config.source))
     if not os.path.exists(path) and path.name == config.source and not path.suffix:
-        raise Problem("data.unknown_name", given=config.source, near=nearest(config.source, names.NAMES))
+        raise Problem(
+            "data.unknown_name", given=config.source, near=nearest(config.source, (*names.NAMES, *points.NAMES))
+        )
     source = open_path(path)
     relative = names.known(path.name)
     if source.kind == "idx" and relative in names.NAMED and isinstance(source, Arrays):
@@ -158,11 +172,12 @@ def listing() -> list[dict[str, Any]]:
     """Every set with a name: {name, present: a copy is on this machine, licence}."""
     found = []
     for name in names.NAMES:
-        present = name == "caras" or (name in names.NAMED and names.present(name))
+        files = "mnist" if name == "stacked-mnist" else name
+        present = name == "caras" or (files in names.NAMED and names.present(files))
         if name == "digits":
             from importlib.util import find_spec
 
             present = find_spec("sklearn") is not None
-        licence = names.NAMED[name].licence if name in names.NAMED else {"caras": "MIT", "digits": "CC BY 4.0"}[name]
+        licence = names.NAMED[files].licence if files in names.NAMED else {"caras": "MIT", "digits": "CC BY 4.0"}[name]
         found.append({"name": name, "present": present, "licence": licence})
-    return found
+    return found + [{"name": name, "present": True, "licence": "MIT"} for name in points.NAMES]

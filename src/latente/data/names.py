@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from latente.data import arrays
+from latente.data import arrays, stacked
 from latente.data.cache import cache_root
 from latente.data.progress import Progress
 from latente.messages import Problem, say
@@ -92,7 +92,7 @@ NAMED = {
         "-",
     ),
 }
-NAMES = ("caras", *NAMED, "digits")
+NAMES = ("caras", *NAMED, "stacked-mnist", "digits")
 
 
 def plain(name: str) -> str:
@@ -119,6 +119,8 @@ def open_named(name: str) -> arrays.Arrays:
     """A set by its name (not `caras`), downloaded if there is no copy; a `Problem` if it cannot be had."""
     if name == "digits":
         return _digits()
+    if name == "stacked-mnist":
+        return stacked.stack(open_named("mnist"))
     local = find(name)
     if local is None:
         _download(name)

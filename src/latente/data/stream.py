@@ -40,7 +40,7 @@ class Stream:
     def take(self, position: int, n: int, rank: int = 0, world: int = 1) -> Batch:
         """The `n` images at `position` (counted over all processes); process `rank` of `world` gets every world-th."""
         indices = self._indices(position, n)[rank::world]
-        images = self.images.gather(indices)  # uint8 [n, C, H, W]
+        images = self.images.gather(indices)  # [n, C, H, W], uint8 but for points
         shown = see(
             images,
             self.binarisation,
@@ -82,12 +82,14 @@ def see(
     position: int = 0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """uint8 [n, C, H, W] in memory -> what a network sees, float32 in [-1, 1], on `device`.
+    """uint8 [n, C, H, W] in memory -> what a network sees, float32 in [-1, 1], on `device`. Points are floats already.
 
     Bernoulli models see {-1, 1}: "dynamic" draws every pixel anew with P(1) = pixel / 255 each time that an image is
     shown, "fixed" draws it once for ever from (seed, index of the image), "threshold" cuts at 127.5. "grey" and "none"
     leave the grey levels.
     """
+    if images.is_floating_point():
+        return images.to(device)
     if binarisation in ("none", "grey"):
         return images.to(device).float().div_(127.5).sub_(1)
     if binarisation == "threshold":

@@ -1,12 +1,27 @@
 """The families, and what everything outside training may rely on. They are described here, not inherited from."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from latente.config import AutoencoderModel, AutoencoderObjective, RunConfig, VAEModel, VAEObjective
+from latente.config import (
+    AdversarialObjective,
+    AutoencoderModel,
+    AutoencoderObjective,
+    ClassifierModel,
+    CureConfig,
+    DCGANModel,
+    GANModel,
+    R3GANModel,
+    RunConfig,
+    SupervisedObjective,
+    VAEModel,
+    VAEObjective,
+)
+from latente.models import dcgan, gan, r3gan
 from latente.models.autoencoder import Autoencoder
+from latente.models.classifier import Classifier
 from latente.models.vae import VAE
 
 
@@ -23,6 +38,7 @@ class ImageDecoder(Protocol):
         """[n, d] (and labels [n]) -> images [n, C, H, W] in [-1, 1]; deterministic."""
 
 
+@runtime_checkable
 class ImageEncoder(Protocol):
     """An image -> its point in latent space."""
 
@@ -30,15 +46,38 @@ class ImageEncoder(Protocol):
         """[n, C, H, W] in [-1, 1] -> codes or posterior means [n, d]; deterministic."""
 
 
-Network = Autoencoder | VAE
+Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator
 
 
-def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
-    """The network of a configuration, freshly initialised from torch's global generator."""
+def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> dict[str, nn.Module]:
+    """The networks of a configuration by name, freshly initialised from torch's global generator."""
+    known = classes if getattr(config.model, "conditional", False) else 0
+    cure = config.cure or CureConfig()
     match config.model, config.objective:
         case AutoencoderModel() as model, AutoencoderObjective():
-            return Autoencoder(model, image_shape)
+            return {"net": Autoencoder(model, image_shape)}
         case VAEModel() as model, VAEObjective() as objective:
-            return VAE(model, objective, image_shape, classes)
+            return {"net": VAE(model, objective, image_shape, classes)}
+        case GANModel() as model, AdversarialObjective():
+            return {"generator": gan.Generator(model, image_shape), "critic": gan.Critic(model, image_shape, 0, cure)}
+        case DCGANModel() as model, AdversarialObjective():
+            generator = dcgan.Generator(model, image_shape, known)
+            return {"generator": generator, "critic": dcgan.Critic(model, image_shape, known, cure)}
+        case R3GANModel() as model, AdversarialObjective():
+            deep = r3gan.Generator(model, image_shape, known)
+            return {"generator": deep, "critic": r3gan.Critic(model, image_shape, known, cure)}
+        case ClassifierModel() as model, SupervisedObjective():
+            return {"net": Classifier(model, image_shape, classes)}
         case _:
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
+
+
+def decoder_of(config: RunConfig) -> str | None:
+    """The name of the network that makes images; None for a classifier."""
+    match config.objective:
+        case AdversarialObjective():
+            return "generator"
+        case SupervisedObjective():
+            return None
+        case _:
+            return "net"

@@ -35,6 +35,9 @@ figure { margin: 1rem 0 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: .25rem; }
 .sheet img { width: 46rem; }
 .reals img { width: 34rem; }
+.world img, .film img { width: 30rem; } .film img { margin-top: .75rem; }
+.stages { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); gap: 1rem; }
+.stages figcaption { font-size: .875rem; text-align: center; margin-top: .25rem; }
 .turn { display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: center; margin-top: .75rem; max-width: 46rem; }
 .turn label { flex: 1 0 100%; color: var(--soft); font-size: .875rem; }
 .turn input { flex: 1; min-width: 10rem; accent-color: var(--accent); }

@@ -6,7 +6,7 @@ from typing import Any
 
 from latente.config import settings
 from latente.messages import LANGUAGES, language
-from latente.report import history, told
+from latente.report import history, told, worlds
 from latente.report.curves import Curve, collect, draw, words_id
 from latente.report.history import Status
 from latente.report.look import SCRIPT, STYLE
@@ -23,17 +23,15 @@ _NAMES = {"es": "Español", "en": "English"}
 def page(run: Run) -> str:
     """The whole of report.html."""
     stands = history.status(run)
-    pictures = album(run)
+    points = worlds.of_points(run)
+    pictures = worlds.album(run) if points else album(run)
     curves = collect(run.metrics())
     title = _title(run)
     body = [
         _header(title),
         _status(stands),
         _facts(run, stands),
-        _samples(run, pictures),
-        _over_time(pictures),
-        _reconstructions(pictures),
-        _reals(pictures),
+        *(_world(run, pictures) if points else _images(run, pictures)),
         _curves(run, curves, stands),
         _numbers(run, curves),
         _configuration(run),
@@ -126,6 +124,10 @@ def _facts(run: Run, stands: Status) -> str:
 # Pictures
 
 
+def _images(run: Run, pictures: Album) -> list[str]:
+    return [_samples(run, pictures), _over_time(pictures), _reconstructions(pictures), _reals(pictures)]
+
+
 def _image(shown: Shown, alt: Text, hidden: bool = False) -> str:
     size = ' width="{}" height="{}"'.format(*shown.picture.size)
     return f'<img src="{shown.url}"{size}{attribute("alt", alt, language())}{" hidden" if hidden else ""}>'
@@ -153,7 +155,34 @@ def _samples(run: Run, pictures: Album) -> str:
     )
 
 
-def _slider(sheets: list[Shown]) -> str:
+def _world(run: Run, pictures: Album) -> list[str]:
+    """Points instead of images: portraits of the game, their film, and a line's four stages."""
+    kind = "line" if worlds.on_a_line(run) else "plane"
+    sheets = pictures.samples
+    if not sheets:
+        return [_section("world", _p(text("world_none")))]
+    images = [
+        _image(sheet, text(f"world_{kind}_alt", images=sheet.images), sheet is not sheets[-1]) for sheet in sheets
+    ]
+    parts = [_p(text(f"world_{kind}_{part}")) for part in ("about", "players")]
+    slider = _slider(sheets, "world_slider") if len(sheets) > 1 else ""
+    sections = [_section("world", *parts, f'<figure class="sheet world">{"".join(images)}{slider}</figure>')]
+    if moving := worlds.film(run):
+        shown = _image(moving, text(f"world_film_alt_{kind}", n=moving.count, images=moving.images))
+        details = f'<details class="film"><summary>{html(text("world_film_play"))}</summary>{shown}</details>'
+        sections.append(_section("world_film", _p(text("world_film_about", n=moving.count)), details))
+    if len(pictures.moments) > 1:
+        columns = "".join(
+            f"<figure>{_image(stage, text('world_line_alt', images=stage.images))}"
+            f"<figcaption>{html(text('world_stage', images=stage.images))}</figcaption></figure>"
+            for stage in pictures.moments
+        )
+        about = [_p(text("world_stages_about")), _p(text("world_stages_end"))]
+        sections.append(_section("world_stages", *about, f'<div class="stages">{columns}</div>'))
+    return sections
+
+
+def _slider(sheets: list[Shown], label: str = "slider") -> str:
     last = len(sheets) - 1
     clocks = []
     for i, sheet in enumerate(sheets):
@@ -161,7 +190,7 @@ def _slider(sheets: list[Shown]) -> str:
         values = "".join(f' data-value-{lang}="{escape(one)}"' for lang, one in spoken.items())
         clocks.append(f"<span{values}{'' if i == last else ' hidden'}>{html(number(sheet.images))}</span>")
     return (
-        f'<div class="turn" hidden><label for="turn">{html(text("slider"))}</label>'
+        f'<div class="turn" hidden><label for="turn">{html(text(label))}</label>'
         f'<input id="turn" type="range" min="0" max="{last}" value="{last}" step="1">'
         f'<output for="turn">{"".join(clocks)}</output></div>'
     )

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 
-from latente.config import RunConfig, VAEModel
+from latente.config import ClassifierModel, RunConfig, VAEModel
 from latente.messages import catalogue
 from latente.report.curves import Curve
 from latente.report.words import Text, same, text
 
 _ORDER = (
     "mse", "bound", "reconstruction", "kl", "kl_free_bits", "kl_capacity", "sigma", "sparsity", "contraction", "layer",
-    "loss", "gradient/norm",
+    "error", "critic/loss", "generator/loss", "critic/real", "critic/fake", "critic/penalty", "augment/strength",
+    "loss", "gradient/norm", "gradient/critic", "gradient/generator",
 )  # fmt: skip
 
 
@@ -38,6 +39,8 @@ def name_of_quantity(name: str, config: RunConfig) -> Text:
 
 def unit_of(name: str, config: RunConfig) -> Text:
     """The unit of a quantity."""
+    if name == "loss" and isinstance(config.model, ClassifierModel):
+        return text("unit_loss_nats")
     if name == "loss":
         return text("unit_loss_nats" if isinstance(config.model, VAEModel) else "unit_loss_error")
     if name == "sparsity":

@@ -109,12 +109,12 @@ def _url(image: Image.Image, quality: int | None) -> str:
 def _read(folder: Path, size: tuple[int, int], most: int, unreadable: list[str]) -> list[tuple[int, Cells]]:
     """(images shown, cells) of some sheets of a folder, oldest first."""
     files = sorted((p for p in folder.glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
-    good = [path for path in files if _whole(path, unreadable)]
+    good = [path for path in files if whole(path, unreadable)]
     found = [(int(path.stem), _open(path, size, unreadable)) for path in spread(good, most)]
     return [(clock, cells) for clock, cells in found if cells is not None]
 
 
-def _whole(path: Path, unreadable: list[str]) -> bool:
+def whole(path: Path, unreadable: list[str]) -> bool:
     """Whether a PNG is all there: a process that is killed while it writes one leaves half of it."""
     try:
         with Image.open(path) as image:
@@ -127,7 +127,7 @@ def _whole(path: Path, unreadable: list[str]) -> bool:
 
 def _open(path: Path, size: tuple[int, int], unreadable: list[str]) -> Cells | None:
     """The images of a sheet in their own size, [N, 3, H, W]; None if it is missing or cannot be read."""
-    if not path.exists() or not _whole(path, unreadable):
+    if not path.exists() or not whole(path, unreadable):
         return None
     with Image.open(path) as image:
         sheet = np.asarray(image.convert("RGB"))

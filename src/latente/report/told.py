@@ -3,7 +3,23 @@
 from collections.abc import Iterator
 from typing import Any
 
-from latente.config import AutoencoderModel, AutoencoderObjective, RunConfig, VAEModel, VAEObjective
+from latente.config import (
+    AdversarialObjective,
+    AdversarialOptim,
+    AutoencoderModel,
+    AutoencoderObjective,
+    ClassifierModel,
+    CureConfig,
+    DCGANModel,
+    GANModel,
+    Model,
+    OptimConfig,
+    R3GANModel,
+    RunConfig,
+    SupervisedObjective,
+    VAEModel,
+    VAEObjective,
+)
 from latente.report.words import Field, Text, name_of, text
 
 _OPTIMIZERS = {"adam": "Adam", "nadam": "NAdam", "adagrad": "Adagrad", "sgd": "SGD"}
@@ -14,7 +30,7 @@ def configuration(config: RunConfig, dataset: dict[str, Any]) -> list[list[Text]
     return [
         list(_data(config, dataset)),
         list(_model(config.model)),
-        list(_objective(config.objective)),
+        [*_objective(config), *(_cures(config.cure) if config.cure else ())],
         [*_optimizer(config), *_training(config, dataset)],
     ]
 
@@ -41,18 +57,39 @@ def _data(config: RunConfig, dataset: dict[str, Any]) -> Iterator[Text]:
         yield text("classes", n=len(dataset["classes"]))
 
 
-def _model(model: AutoencoderModel | VAEModel) -> Iterator[Text]:
-    hidden = ", ".join(map(str, model.hidden))
-    if isinstance(model, VAEModel):
-        if model.kind == "conv":
-            yield text("vae_conv", width=model.width, blocks=model.blocks, latent=model.latent)
-        else:
-            yield text("vae_mlp", hidden=hidden, activation=model.activation, latent=model.latent)
-            yield text(f"init_{model.init}")
-        yield text(f"prior_{model.prior}")
-        if model.conditional:
-            yield text("vae_conditional")
-        return
+def _model(model: Model) -> Iterator[Text]:
+    hidden = ", ".join(map(str, getattr(model, "hidden", ())))
+    match model:
+        case VAEModel():
+            yield from _vae(model, hidden)
+        case AutoencoderModel():
+            yield from _autoencoder(model, hidden)
+        case GANModel():
+            critic = ", ".join(map(str, model.critic_hidden))
+            yield text("gan", hidden=hidden, critic=critic, latent=model.latent)
+        case DCGANModel():
+            yield text("dcgan", width=model.width, latent=model.latent)
+            yield text(f"critic_norm_{model.critic_norm}")
+        case R3GANModel():
+            yield text("r3gan", width=model.width, blocks=model.blocks, latent=model.latent)
+        case ClassifierModel():
+            yield text("classifier", width=model.width, hidden=hidden)
+    if isinstance(model, DCGANModel | R3GANModel) and model.conditional:
+        yield text("gan_conditional")
+
+
+def _vae(model: VAEModel, hidden: str) -> Iterator[Text]:
+    if model.kind == "conv":
+        yield text("vae_conv", width=model.width, blocks=model.blocks, latent=model.latent)
+    else:
+        yield text("vae_mlp", hidden=hidden, activation=model.activation, latent=model.latent)
+        yield text(f"init_{model.init}")
+    yield text(f"prior_{model.prior}")
+    if model.conditional:
+        yield text("vae_conditional")
+
+
+def _autoencoder(model: AutoencoderModel, hidden: str) -> Iterator[Text]:
     one = model.kind == "dense" and not model.hidden
     yield text("ae_dense_one" if one else f"ae_{model.kind}", hidden=hidden, latent=model.latent)
     if model.tied:
@@ -63,8 +100,55 @@ def _model(model: AutoencoderModel | VAEModel) -> Iterator[Text]:
         yield text("ae_sigmoid")
 
 
-def _objective(objective: AutoencoderObjective | VAEObjective) -> Iterator[Text]:
-    yield from _of_a_vae(objective) if isinstance(objective, VAEObjective) else _of_an_autoencoder(objective)
+def _objective(config: RunConfig) -> Iterator[Text]:
+    match config.objective:
+        case VAEObjective() as objective:
+            yield from _of_a_vae(objective)
+        case AutoencoderObjective() as objective:
+            yield from _of_an_autoencoder(objective)
+        case AdversarialObjective() as objective:
+            yield from _of_a_game(objective, config.optim)
+        case SupervisedObjective() as objective:
+            yield text("supervised")
+            if objective.shift:
+                yield text("supervised_shift", shift=objective.shift)
+
+
+def _of_a_game(o: AdversarialObjective, optim: OptimConfig) -> Iterator[Text]:
+    yield text("game")
+    yield text(f"cost_{o.cost.replace('-', '_')}")
+    if o.penalty == "clip":
+        yield text("penalty_clip", clip=o.clip)
+    elif o.penalty != "none":
+        yield text("penalty", name=o.penalty, gamma=o.gamma)
+        if o.gamma_final >= 0:
+            yield text("penalty_falls", final=o.gamma_final, images=o.gamma_images)
+        if o.every > 1:
+            yield text("penalty_every", every=o.every)
+    if isinstance(optim, AdversarialOptim):
+        if optim.critic_steps > 1:
+            yield text("critic_steps", steps=optim.critic_steps)
+        if optim.critic_lr:
+            yield text("critic_lr", lr=optim.critic_lr)
+
+
+def _cures(cure: CureConfig) -> Iterator[Text]:
+    if cure.replay:
+        yield text("cure_replay", replay=cure.replay, share=cure.replay_share)
+    if cure.minibatch_discrimination:
+        yield text("cure_discrimination", kernels=cure.minibatch_discrimination)
+    if cure.minibatch_stddev:
+        yield text("cure_stddev")
+    if cure.packing > 1:
+        yield text("cure_packing", packing=cure.packing)
+    if cure.spectral_norm:
+        yield text("cure_spectral")
+    if cure.label_smoothing:
+        yield text("cure_smoothing", label=1 - cure.label_smoothing)
+    if cure.instance_noise:
+        yield text("cure_noise", sd=cure.instance_noise, images=cure.instance_noise_images)
+    if cure.augment != "none":
+        yield text(f"cure_{cure.augment}")
 
 
 def _of_an_autoencoder(o: AutoencoderObjective) -> Iterator[Text]:

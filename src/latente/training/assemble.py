@@ -1,7 +1,7 @@
 """The wiring: a configuration -> networks, optimizer, step. The only file of training that names the families."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,19 +11,32 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from latente import models
-from latente.config import AutoencoderModel, AutoencoderObjective, OptimConfig, RunConfig, VAEModel, VAEObjective
+from latente.config import (
+    AdversarialObjective,
+    AdversarialOptim,
+    AutoencoderModel,
+    AutoencoderObjective,
+    ClassifierModel,
+    OptimConfig,
+    RunConfig,
+    SupervisedObjective,
+    VAEModel,
+    VAEObjective,
+)
 from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Batch, Binarisation, see
 from latente.messages import Problem
-from latente.models import autoencoder, vae
+from latente.models import autoencoder, classifier, vae
 from latente.objectives import Terms
 from latente.training import precision
-from latente.training.autoencode import Autoencode
+from latente.training.adversarial import Adversarial, lazily, memory, scored
 from latente.training.loop import Step
+from latente.training.minimise import Minimise, measured
 from latente.training.schedule import seed_at
 from latente.training.state import TrainState, averaged_copy
 
 _CODES = 10_000  # training images whose codes a prior is fitted to
+_REFIT, _REFITS = 250, 8  # latents at once, and times, that batch norm's statistics are estimated from
 
 
 @dataclass(frozen=True)
@@ -32,60 +45,83 @@ class Assembly:
 
     state: TrainState
     step: Step
-    terms: Callable[[Any, Batch, int], Terms]  # of the family's network
+    measured: Callable[[TrainState, Batch], dict[str, Tensor]]  # on held-out images, [n] each
+    decoder: str | None  # the network that makes images
     binarisation: Binarisation
-    conditional: bool
-    settle: Callable[[nn.Module, ImageSet], None]  # brings a network up to date before it is shown or saved
+    conditional: bool  # batches bring labels
+    settle: Callable[[nn.Module, ImageSet], None]  # brings the decoder up to date before it is shown or saved
 
 
 def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assembly:
     """Networks initialised from the run's seed, their optimizers, and the step that trains them."""
     shape = image_shape(dataset)
     classes = len(dataset.train.classes)
-    if isinstance(config.model, VAEModel) and config.model.conditional and not classes:
+    told = getattr(config.model, "conditional", False) or isinstance(config.model, ClassifierModel)
+    if told and not classes:
         raise Problem("train.no_labels", source=config.data.source)
     torch.manual_seed(seed_at(config.training.seed, -1, 0))  # no step has rank -1
-    net: nn.Module = models.build(config, shape, classes)
-    terms: Callable[[Any, Batch, int], Terms]
+    nets = nn.ModuleDict(models.build(config, shape, classes))
+    for net in nets.values():
+        if isinstance(net, vae.VAE):
+            net.start_from(mean_image(dataset.train))
+    nets = nets.to(device)
+    if channels_last(config, nets):
+        nets = nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = TrainState(nets, {name: optimizer(optim_of(config, name), net, device) for name, net in nets.items()})
+    decoder = models.decoder_of(config)
+    if config.training.ema_halflife:
+        name = decoder or "net"
+        state.averaged = averaged_copy(nets[name], name)
+    numbers: precision.Precision = "bfloat16" if config.training.precision == "bfloat16" else "float32"
+    autocast = precision.autocast(numbers, device)
     settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
     binarisation: Binarisation = "none"
-    conditional = False
+    if isinstance(config.objective, AdversarialObjective):
+        assert config.cure is not None and isinstance(config.optim, AdversarialOptim)
+        state.memory = {k: v.to(device) for k, v in memory(config.cure, shape, told).items()}
+        game = Adversarial(config.objective, config.cure, config.optim, int(config.training.images), autocast)
+        if config.training.ema_halflife:
+            settle = partial(refit_batch_norm, conditional=told)
+        return Assembly(state, game, scored(config.cure.packing), decoder, binarisation, told, settle)
+    terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
         case AutoencoderModel(), AutoencoderObjective() as objective:
             terms, settle = autoencoder.terms(objective), fit_prior
         case VAEModel() as model, VAEObjective() as objective:
-            terms, conditional = vae.terms(objective), model.conditional
+            terms = vae.terms(objective)
             if objective.likelihood == "bernoulli":
                 binarisation = objective.binarisation
             if model.prior == "mixture":
                 settle = partial(fit_prior, binarisation="fixed" if binarisation == "dynamic" else binarisation)
-            assert isinstance(net, vae.VAE)
-            net.start_from(mean_image(dataset.train))
+        case ClassifierModel(), SupervisedObjective() as objective:
+            terms = classifier.terms(objective)
         case _:
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
-    net = net.to(device)
-    _rehearse(net, terms, dataset.train, conditional, device)
-    if channels_last(config, net):
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    nets = nn.ModuleDict({"net": net})
-    state = TrainState(nets, {"net": optimizer(config.optim, net, device)})
-    if config.training.ema_halflife:
-        state.averaged = averaged_copy(nets)
-    numbers: precision.Precision = "bfloat16" if config.training.precision == "bfloat16" else "float32"
-    step = Autoencode(terms, config.optim, config.training.accumulate, precision.autocast(numbers, device))
-    return Assembly(state, step, terms, binarisation, conditional, settle)
+    _rehearse(nets["net"], terms, dataset.train, told, device)
+    step = Minimise(terms, config.optim, config.training.accumulate, autocast)
+    return Assembly(state, step, measured(terms, decoder is not None), decoder, binarisation, told, settle)
 
 
 def _rehearse(
-    net: nn.Module, terms: Callable[[Any, Batch, int], Terms], images: ImageSet, conditional: bool, device: torch.device
+    net: nn.Module, terms: Callable[[Any, Batch, int], Terms], images: ImageSet, told: bool, device: torch.device
 ) -> None:
     """Take the losses of two images once: settings that do not go together are refused before a run is created."""
     indices = np.array([0, len(images) - 1])
     labels = images.labels
-    condition = torch.from_numpy(labels[indices]).to(device) if conditional and labels is not None else None
+    condition = torch.from_numpy(labels[indices]).to(device) if told and labels is not None else None
     with torch.no_grad():
         terms(net.eval(), Batch(see(images.gather(indices), device=device), condition), 0)
     net.train()
+
+
+def optim_of(config: RunConfig, player: str) -> OptimConfig:
+    """The optimizer's settings of one player."""
+    optim = config.optim
+    if player != "critic" or not isinstance(optim, AdversarialOptim):
+        return optim
+    assert isinstance(config.objective, AdversarialObjective)
+    share = lazily(config.objective)
+    return replace(optim, lr=optim.critic_lr or optim.lr, beta1=optim.beta1**share, beta2=optim.beta2**share)
 
 
 def optimizer(optim: OptimConfig, net: nn.Module, device: torch.device) -> Optimizer:
@@ -143,6 +179,29 @@ def fit_prior(net: nn.Module, images: ImageSet, binarisation: Binarisation = "no
                 mean, logvar = net.posterior(x, labels)
                 codes.append(mean + (logvar / 2).exp() * torch.randn(mean.shape, generator=generator).to(device))
     net.fit_prior(torch.cat(codes))
+
+
+def refit_batch_norm(net: nn.Module, images: ImageSet, conditional: bool) -> None:
+    """Estimate the statistics of batch norm anew, from fixed latents: those of the current weights do not fit averaged
+    ones."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    device = next(net.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(_REFIT) % max(len(images.classes), 1) if conditional else None
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    with torch.no_grad():
+        for _ in range(_REFITS):
+            z = net.prior(_REFIT, generator).to(device)  # type: ignore[operator]
+            net(z, None if labels is None else labels.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def _nothing_to_settle(net: nn.Module, images: ImageSet) -> None:

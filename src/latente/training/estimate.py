@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from latente.config import RunConfig
+from latente.config import AdversarialObjective, RunConfig
 from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Stream
 from latente.messages import Problem
 from latente.presets import PRESETS
 from latente.training.assemble import assemble
 
-_BATCH = 16
+_BATCH = 20
 _LARGEST = 50_000_000  # pixels x units of the widest dense layer: larger networks are not built for an estimate
 
 
@@ -29,7 +29,10 @@ def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
     dense, conv = dense_rate(), conv_rate()
     for name, preset in PRESETS.items():
         config = preset()
-        if config.model.kind in ("dense", "mlp") and prod(image_shape) * max(config.model.hidden, default=1) > _LARGEST:
+        if (
+            getattr(config.model, "kind", "") != "conv"
+            and prod(image_shape) * max(widths(config), default=1) > _LARGEST
+        ):
             continue
         try:
             flops, convolutional = step_flops(config, image_shape)
@@ -41,6 +44,12 @@ def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def widths(config: RunConfig) -> tuple[int, ...]:
+    """The widths of fully connected layers that an image goes into, or comes out of."""
+    found: tuple[int, ...] = getattr(config.model, "hidden", ())
+    return found if config.model.family != "classifier" else ()
+
+
 def step_flops(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[float, bool]:
     """Floating-point operations an image of one training step, forward and backward, and whether most are
     convolutions."""
@@ -48,13 +57,18 @@ def step_flops(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[fl
     labels = np.arange(_BATCH, dtype=np.int64) % 2
     shown = ImageSet(name="noise", images=images, labels=labels, classes=("0", "1"), factors=None)
     config = replace(config, training=replace(config.training, precision="float32", accumulate=1))
+    penalised = 0.0
+    if isinstance(config.objective, AdversarialObjective) and config.objective.penalty not in ("none", "clip"):
+        penalised = 1 / config.objective.every  # it differentiates the critic twice: about a step's worth again
+        config = replace(config, objective=replace(config.objective, penalty="none", gamma=0.0))
     assembly = assemble(config, Dataset(train=shown, test=shown, facts={}, folder=Path()), torch.device("cpu"))
-    batch = Stream(shown, conditional=assembly.conditional, binarisation=assembly.binarisation).take(0, _BATCH)
+    stream = Stream(shown, conditional=assembly.conditional, binarisation=assembly.binarisation)
+    batch = stream.take(0, _BATCH)
     with FlopCounterMode(display=False) as counter:
         assembly.step(assembly.state, batch)
     by_kind = counter.get_flop_counts()["Global"]
     convolved = sum(count for kind, count in by_kind.items() if "conv" in str(kind))
-    flops = counter.get_total_flops() / _BATCH + _recurrent(assembly.state.nets, rows=image_shape[1])
+    flops = (1 + penalised) * counter.get_total_flops() / _BATCH + _recurrent(assembly.state.nets, rows=image_shape[1])
     return flops, 2 * convolved > counter.get_total_flops()
 
 

@@ -14,18 +14,20 @@ import numpy as np
 import torch
 
 from latente import checkpoint, pictures, run
-from latente.config import Images, RunConfig, check_bounds
+from latente.bounds import check
+from latente.config import AdversarialObjective, Images, RunConfig
 from latente.data import cache, names
 from latente.data.datasets import Dataset, ImageSet, load
+from latente.data.points import parse
 from latente.data.stream import Batch, Stream, see
 from latente.messages import Problem
-from latente.models import Network
+from latente.models import Decoder, ImageEncoder
 from latente.run import Run
 from latente.training import precision
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
-from latente.training.autoencode import total
 from latente.training.loop import fit
 from latente.training.machine import device_again, environment, locked, pick_device, stop_signals
+from latente.training.portrait import portrait
 from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
 from latente.training.state import TrainState, averaged_copy
 
@@ -65,8 +67,9 @@ def train(
             here.record_event("left-out", 0, **left_out)
         if dataset.facts.get("converted"):
             here.record_event("converted", 0, **dataset.facts["converted"])
-        shown = dataset.train.images[_spread(dataset.train, _SAMPLES)]
-        pictures.save(pictures.grid(shown, 8), here.folder / "reals.png")
+        if dataset.facts.get("kind") != "points":
+            shown = dataset.train.images[_spread(dataset.train, _SAMPLES)]
+            pictures.save(pictures.grid(shown, 8), here.folder / "reals.png")
         created(here, dataset)
         return _Life(here, config, dataset, assembly, device, watch).live(config.training.images)
 
@@ -146,7 +149,7 @@ class _Life:
             device=self.device,
             binarisation=self.assembly.binarisation,
             conditional=self.assembly.conditional,
-            channels_last=channels_last(self.config, state.nets["net"]),
+            channels_last=channels_last(self.config, state.nets),
         )
         cadence = [(t.tick, self.recorder.tick), (t.sample_every, self.sample), (t.checkpoint_every, self.milestone)]
         began = time.perf_counter()
@@ -183,23 +186,40 @@ class _Life:
         return self.run
 
     def sample(self, state: TrainState) -> None:
-        """Pictures from the same latents every time, and reconstructions under their originals."""
+        """Pictures from the same latents every time; of a network that encodes, reconstructions under their originals;
+        of a world of points, its portrait."""
         self.recorder.check(state)
+        if self.assembly.decoder is None:
+            return
         go_on = self.recorder.pause()
         self.settle(state)
-        net = cast(Network, state.shown()["net"].eval())
-        classes = len(self.dataset.train.classes)
-        conditional = self.assembly.conditional
-        with torch.no_grad():
-            z = net.prior(_SAMPLES, torch.Generator().manual_seed(self.config.training.seed)).to(self.device)
-            labels = torch.arange(_SAMPLES, device=self.device) % classes if conditional else None
-            self._save(net.decode(z, labels), 8, "samples", state.images)
-            pairs = _spread(self.dataset.test, _PAIRS)
-            batch = self._held_out(pairs)
-            again = net.decode(net.encode(*batch), batch.condition)
-            self._save(torch.cat([batch.images, again]), len(pairs), "reconstructions", state.images)
+        net = cast(Decoder, state.shown(self.assembly.decoder))
+        if self.dataset.facts.get("kind") == "points":
+            self._portray(net, state)
+        else:
+            self._draw(net, state.images)
         state.nets.train()
         go_on()
+
+    @torch.no_grad()
+    def _draw(self, net: Decoder, clock: int) -> None:
+        classes = len(self.dataset.train.classes)
+        z = net.prior(_SAMPLES, torch.Generator().manual_seed(self.config.training.seed)).to(self.device)
+        labels = torch.arange(_SAMPLES, device=self.device) % classes if self.assembly.conditional else None
+        self._save(net.decode(z, labels), 8, "samples", clock)
+        if isinstance(net, ImageEncoder):
+            pairs = _spread(self.dataset.test, _PAIRS)
+            batch = self._held_out(pairs)
+            codes = net.encode(*batch)
+            again = net.decode(codes, batch.condition)
+            self._save(torch.cat([batch.images, again]), len(pairs), "reconstructions", clock)
+
+    def _portray(self, net: Decoder, state: TrainState) -> None:
+        reals = self.dataset.train.gather(_spread(self.dataset.train, 2_000))
+        compares = getattr(self.config.objective, "cost", "") == "relativistic"
+        critic = state.nets["critic"].eval()
+        picture = portrait(net, critic, reals, parse(self.config.data.source), compares, self.device)
+        pictures.save(picture, self.run.folder / "samples" / f"{state.images:09d}.png")
 
     def _save(self, images: torch.Tensor, columns: int, kind: str, clock: int) -> None:
         pixels = pictures.to_pixels(images.float().cpu().numpy())
@@ -234,27 +254,20 @@ class _Life:
         self.run.record_event("checkpoint", state.images)
 
     def settle(self, state: TrainState) -> None:
-        """Bring what depends on the weights up to date (a plain autoencoder's prior)."""
-        if self.settled != state.images:
-            self.assembly.settle(state.shown()["net"], self.dataset.train)
+        """Bring what depends on the weights up to date: a plain autoencoder's prior, an average's batch norm."""
+        if self.settled != state.images and self.assembly.decoder is not None:
+            self.assembly.settle(state.shown(self.assembly.decoder), self.dataset.train)
             self.settled = state.images
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Means over the held-out images: the loss and its terms, and the squared error of the reconstructions (pixels
-        in [0, 1]) from codes or posterior means. Noise and binarisation are the same every time."""
-        net = cast(Network, state.shown()["net"].eval())
+        """Means over the held-out images. Noise and binarisation are the same every time."""
         indices = _spread(self.dataset.test, _TEST)
         totals: dict[str, torch.Tensor] = {}
         torch.manual_seed(0)
         with torch.no_grad():
             at_once = min(4 * max(self.config.training.batch // self.config.training.accumulate, 1), 500)
             for part in np.array_split(indices, -(-len(indices) // at_once)):
-                batch = self._held_out(part)
-                terms = self.assembly.terms(net, batch, state.images)
-                again = net.decode(net.encode(*batch), batch.condition)
-                error = (again - batch.images).flatten(1).square().mean(1) / 4
-                loss = total(terms).expand(len(part))
-                accumulate(totals, terms.per_image | {"loss": loss, "mse": error})
+                accumulate(totals, self.assembly.measured(state, self._held_out(part)))
         state.nets.train()
         return {f"test/{name}": value for name, value in summary(totals).items() if not name.endswith("/sd")}
 
@@ -279,7 +292,7 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     t, optim = config.training, config.optim
     if t.images < 1 or t.batch < 1 or not 1 <= t.accumulate <= t.batch:
         raise Problem("train.nothing_to_do", images=t.images, batch=t.batch, accumulate=t.accumulate)
-    check_bounds(config)
+    check(config, image_shape(dataset))
     t = replace(
         t,
         sample_every=t.sample_every or Images(max(t.images // 8, 1)),
@@ -288,10 +301,15 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     )
     if optim.decay != "none" and not optim.decay_images:
         optim = replace(optim, decay_images=Images(max(t.images - optim.decay_from, 1)))
+    objective, cure = config.objective, config.cure
+    if isinstance(objective, AdversarialObjective) and objective.gamma_final >= 0 and not objective.gamma_images:
+        objective = replace(objective, gamma_images=t.images)
+    if cure is not None and cure.instance_noise and not cure.instance_noise_images:
+        cure = replace(cure, instance_noise_images=t.images)
     path = Path(config.data.source)
     named = names.known(config.data.source.partition(":")[0]) is not None  # a folder may bear the name of a set
     data = replace(config.data, source=str(path.resolve())) if path.exists() and not named else config.data
-    config = replace(config, training=t, optim=optim, data=data)
+    config = replace(config, training=t, optim=optim, objective=objective, cure=cure, data=data)
     if t.precision == "auto":
         chosen = precision.choose(
             lambda p: _one_step(config, dataset, device, p),
@@ -310,7 +328,7 @@ def _one_step(
 ) -> Callable[[], object]:
     trial = replace(config, training=replace(config.training, precision=numbers))
     assembly = assemble(trial, dataset, device)
-    last = channels_last(config, assembly.state.nets["net"])
+    last = channels_last(config, assembly.state.nets)
     stream = Stream(dataset.train, device=device, conditional=assembly.conditional, channels_last=last)
     batch = stream.take(0, config.training.batch)
     return lambda: assembly.step(assembly.state, batch)
@@ -319,20 +337,21 @@ def _one_step(
 def _signature(config: RunConfig, dataset: Dataset) -> str:
     t = config.training
     sizes = f"batch {t.batch} / {t.accumulate}, channels last {t.channels_last}"
-    return f"{config.model} {config.objective} {image_shape(dataset)} {sizes}"
+    return f"{config.model} {config.objective} {config.cure} {image_shape(dataset)} {sizes}"
 
 
 def adopt(state: TrainState, source: Run) -> None:
     """Begin with the weights of another run."""
-    weights = source.network().state_dict()
-    mine = state.nets["net"].state_dict()
-    differ = [name for name in mine if name not in weights or weights[name].shape != mine[name].shape]
-    differ += [name for name in weights if name not in mine]
-    if differ:
-        raise Problem("train.from_mismatch", folder=source.folder, first=differ[0], n=len(differ))
-    state.nets["net"].load_state_dict(weights)
-    if state.averaged is not None:
-        state.averaged = averaged_copy(state.nets)
+    for name, net in state.nets.items():
+        weights = source.network(player=name).state_dict()
+        mine = net.state_dict()
+        differ = [key for key in mine if key not in weights or weights[key].shape != mine[key].shape]
+        differ += [key for key in weights if key not in mine]
+        if differ:
+            raise Problem("train.from_mismatch", folder=source.folder, first=differ[0], n=len(differ))
+        net.load_state_dict(weights)
+        if state.averaged is not None and name in state.averaged:
+            state.averaged = averaged_copy(net, name)
 
 
 def _take_up(here: Run, state: TrainState) -> None:

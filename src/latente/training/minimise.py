@@ -1,4 +1,4 @@
-"""The step of one player: an autoencoder or a VAE learns from one batch."""
+"""The step of one player, which goes down one loss: an autoencoder, a VAE or a classifier learns from one batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ from latente.training.state import Metrics, TrainState
 
 
 @dataclass(frozen=True)
-class Autoencode:
+class Minimise:
     """Is a Step: (state, batch) -> metrics. One backward pass a part of the batch, one move of the optimizer."""
 
     terms: Callable[[Any, Batch, int], Terms]  # the family's losses, at so many images shown
@@ -78,3 +78,21 @@ def join(seen: list[Metrics]) -> Metrics:
         return seen[0]
     names = dict.fromkeys(name for metrics in seen for name in metrics)
     return {name: torch.cat([metrics[name].reshape(-1) for metrics in seen if name in metrics]) for name in names}
+
+
+def measured(
+    terms: Callable[[Any, Batch, int], Terms], decodes: bool
+) -> Callable[[TrainState, Batch], dict[str, Tensor]]:
+    """What a checkpoint measures on held-out images, [n] each: the loss and its terms and, of a network that decodes,
+    the squared error of its reconstructions (pixels in [0, 1]) from codes or posterior means."""
+
+    def measure(state: TrainState, batch: Batch) -> dict[str, Tensor]:
+        net: Any = state.shown("net")
+        found = terms(net, batch, state.images)
+        values = found.per_image | {"loss": total(found).expand(len(batch.images))}
+        if decodes:
+            again = net.decode(net.encode(*batch), batch.condition)
+            values["mse"] = (again - batch.images).flatten(1).square().mean(1) / 4
+        return values
+
+    return measure

@@ -34,3 +34,11 @@ def average_decay(halflife: int, images: int, n: int) -> float:
 def crossed(images: int, n: int, interval: int) -> bool:
     """Whether a multiple of `interval` lies among the last `n` of `images`."""
     return interval > 0 and images // interval > (images - n) // interval
+
+
+def geometric(start: float, end: float, length: int, images: int) -> float:
+    """A weight that goes from `start` to `end` in `length` images at a constant rate of decay; `end` < 0: it stays."""
+    if end < 0 or start <= 0 or length <= 0:
+        return start
+    share = min(images / length, 1.0)
+    return float(start * (max(end, 1e-12) / start) ** share)

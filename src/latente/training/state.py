@@ -19,10 +19,11 @@ class TrainState:
 
     nets: nn.ModuleDict
     optimizers: dict[str, Optimizer]  # by the name of the network that each one trains
-    averaged: nn.ModuleDict | None = None  # exponential moving averages of the networks, in evaluation mode
+    averaged: nn.ModuleDict | None = None  # exponential moving averages of some networks, in evaluation mode
     images: int = 0
     iteration: int = 0
     totals: dict[str, Tensor] = field(default_factory=dict)  # the recorder's unfinished tick
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what the step keeps besides: past fakes, a strength
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and plain values."""
@@ -40,6 +41,7 @@ class TrainState:
                         values[f"{name}/{key}"] = value
             plain["optimizers"][player] = values
         tensors |= {f"totals/{k}": v for k, v in self.totals.items()}
+        tensors |= {f"memory/{k}": v for k, v in self.memory.items()}
         return tensors, plain
 
     def unpack(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
@@ -60,6 +62,7 @@ class TrainState:
                     optimizer.state.pop(parameter, None)
         device = next(self.nets.parameters()).device
         self.totals = {k: v.to(device, copy=True) for k, v in _under(tensors, "totals/").items()}
+        self.memory = {k: v.to(device, copy=True) for k, v in _under(tensors, "memory/").items()}
         self.images, self.iteration = plain["images"], plain["iteration"]
 
     def average(self, halflife: int, n: int) -> None:
@@ -68,18 +71,22 @@ class TrainState:
             return
         keep = average_decay(halflife, self.images, n)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.nets.parameters()), 1 - keep)
-            for old, new in zip(self.averaged.buffers(), self.nets.buffers(), strict=True):
-                old.copy_(new)
+            for name, averaged in self.averaged.items():
+                net = self.nets[name]
+                torch._foreach_lerp_(list(averaged.parameters()), list(net.parameters()), 1 - keep)
+                for old, new in zip(averaged.buffers(), net.buffers(), strict=True):
+                    old.copy_(new)
 
-    def shown(self) -> nn.ModuleDict:
-        """The networks to sample from: the averaged ones where there are any."""
-        return self.nets if self.averaged is None else self.averaged
+    def shown(self, name: str) -> nn.Module:
+        """A network to sample from, in evaluation mode: the averaged one where there is one."""
+        averaged = self.averaged is not None and name in self.averaged
+        nets = self.averaged if averaged and self.averaged is not None else self.nets
+        return nets[name].eval()
 
 
-def averaged_copy(nets: nn.ModuleDict) -> nn.ModuleDict:
-    """A frozen copy to keep running averages in."""
-    return copy.deepcopy(nets).eval().requires_grad_(False)
+def averaged_copy(net: nn.Module, name: str) -> nn.ModuleDict:
+    """A frozen copy of a network, to keep running averages in."""
+    return nn.ModuleDict({name: copy.deepcopy(net).eval().requires_grad_(False)})
 
 
 def _under(entries: dict[str, Any], prefix: str) -> dict[str, Any]:

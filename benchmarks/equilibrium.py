@@ -1,0 +1,155 @@
+"""Which games between generator and critic come to their end, and come back to it: on the world `points:line`.
+
+    python benchmarks/equilibrium.py [--quick] [--only COST] [--work FOLDER]
+
+The generator has one latent, so that its density is known. Every cost is played with the same networks, optimizers and
+number of points, three seeds each, by latente's own loop in run folders in --work; stop it whenever you like, and the
+same command goes on. At the end: what a fresh critic finds against the frozen generator (V + log 4, nats; twice the
+Jensen-Shannon divergence is its limit), that divergence by integration, and how far the trained critic is from 1/2.
+Where all seeds are there, the generator is pushed away (all it makes is moved by half a standard deviation of the data)
+and the game goes on, from the pushed weights, for half as many points.
+
+The last line is one JSON object; the full run also writes benchmarks/results/equilibrium.json, a cost at a time. Bars,
+for at least one cost, three of three seeds: advantage at most 0.02 nats, critic at most 0.03 from 1/2 on data and on
+samples, and back under 0.03 nats after the push.
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latente import checkpoint, run
+from latente.config import Images, RunConfig, override
+from latente.data.points import world
+from latente.evaluation.equilibrium import of_run
+from latente.presets import PRESETS, suited
+from latente.run import Run
+from latente.training import resume, train
+
+BARS = {"advantage_nats": 0.02, "half_data": 0.03, "half_samples": 0.03, "back_nats": 0.03}
+RESULT = Path(__file__).parent / "results" / "equilibrium.json"
+SOURCE, SEEDS = "points:line", (0, 1, 2)
+PUSH = 0.5  # standard deviations of the data
+COSTS: dict[str, dict[str, Any]] = {
+    "minimax": {"cost": "minimax"},
+    "non-saturating": {"cost": "non-saturating"},
+    "least-squares": {"cost": "least-squares"},
+    "hinge": {"cost": "hinge"},
+    "wasserstein clip": {"cost": "wasserstein", "penalty": "clip", "clip": 0.1},
+    "wasserstein gp": {"cost": "wasserstein", "penalty": "wgan-gp", "gamma": 1.0, "drift": 1e-3},
+    "non-saturating r1": {"cost": "non-saturating", "penalty": "r1"},
+    "non-saturating r1+r2": {"cost": "non-saturating", "penalty": "r1+r2"},
+    "relativistic r1+r2": {"cost": "relativistic", "penalty": "r1+r2"},
+}
+GAMMA = {"gamma": 1e-4, "gamma_final": 1e-5}  # of r1 and r2
+
+
+def recipe(cost: str, seed: int, quick: bool) -> RunConfig:
+    """The preset `gan` as it suits a line, with one of the costs."""
+    config = suited(PRESETS["gan"](), SOURCE)
+    asked = (GAMMA if "r1" in cost else {}) | COSTS[cost]
+    config = replace(config, objective=replace(config.objective, **asked))
+    changes: dict[str, Any] = {"data.source": SOURCE, "training.seed": seed}
+    if quick:
+        changes["training.images"] = Images(20_000)
+    return override(config, changes)
+
+
+def played(folder: Path, config: RunConfig, start_from: Run | None = None) -> Run:
+    """The finished run in `folder`: begun, gone on with, or found there."""
+    found = run.runs(folder)
+    if not found:
+        return train(config, out=folder, start_from=start_from)
+    done = found[-1].stopped() in ("finished", "non-finite")
+    return found[-1] if done else resume(found[-1])
+
+
+def pushed(here: Run, folder: Path) -> Run:
+    """A copy of a finished run whose generator's points are moved by half a standard deviation of the data."""
+    line = world("line")
+    assert line.centres is not None and line.weights is not None
+    spread = float(np.sqrt(line.sd**2 + line.weights @ np.square(line.centres[:, 0])))  # its mean is 0
+    clock = here.checkpoints()[-1]
+    copy = Run(folder / here.folder.name)
+    if copy.folder.exists():
+        shutil.rmtree(copy.folder)
+    copy.folder.mkdir(parents=True)
+    shutil.copy(here.folder / "config.json", copy.folder)
+    tensors, plain = checkpoint.load(here.checkpoint(clock))
+    for name in tensors:
+        if name in ("nets/generator.last.bias", "averaged/generator.last.bias"):
+            tensors[name] = tensors[name] + PUSH * spread
+    checkpoint.save(copy.checkpoint(clock), tensors, plain)
+    return copy
+
+
+def figures(here: Run) -> dict[str, Any]:
+    """What is left of the game, and what it took."""
+    if here.stopped() == "non-finite":
+        return {"stopped": "non-finite"}
+    return {
+        **{name: round(value, 5) for name, value in of_run(here)._asdict().items()},
+        "minutes": round(sum(row["seconds"] for row in here.timing()) / 60, 2),
+    }
+
+
+def there(found: dict[str, Any]) -> bool:
+    """Whether a game has come to its end."""
+    if "stopped" in found:
+        return False
+    near = found["half_data"] <= BARS["half_data"] and found["half_samples"] <= BARS["half_samples"]
+    return bool(found["advantage"] <= BARS["advantage_nats"] and near)
+
+
+def game(cost: str, work: Path, quick: bool) -> dict[str, Any]:
+    """Every seed of one cost, and what became of the generators that were pushed away."""
+    folder = work / cost.replace(" ", "-")
+    runs = [played(folder / str(seed), recipe(cost, seed, quick)) for seed in SEEDS]
+    seeds = [figures(here) for here in runs]
+    found: dict[str, Any] = {"seeds": seeds, "there": sum(map(there, seeds))}
+    if found["there"] == len(SEEDS) or quick:
+        found["pushed"] = []
+        for seed, here in zip(SEEDS, runs, strict=True):
+            away = pushed(here, folder / f"{seed}-pushed")
+            config = recipe(cost, seed + len(SEEDS), quick)
+            half = override(config, {"training.images": Images(config.training.images // 2)})
+            before = of_run(away).advantage
+            found["pushed"].append({"before": round(before, 5), **figures(played(folder / f"{seed}-back", half, away))})
+        found["back"] = sum(one.get("advantage", 9.0) <= BARS["back_nats"] for one in found["pushed"])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="twenty thousand points a game, nothing stored")
+    parser.add_argument("--only", choices=COSTS, help="one cost")
+    parser.add_argument("--work", type=Path, default=Path("runs/equilibrium"), help="where the run folders are")
+    asked = parser.parse_args()
+    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() and not asked.quick else {"costs": {}}
+    costs: dict[str, Any] = stored["costs"]
+    for cost in [asked.only] if asked.only else COSTS:
+        costs[cost] = game(cost, asked.work / ("quick" if asked.quick else "full"), asked.quick)
+        config = recipe(cost, 0, asked.quick)
+        result = {
+            "benchmark": "equilibrium",
+            "quick": asked.quick,
+            "bars": BARS,
+            "games": {"points": config.training.images, "batch": config.training.batch, "seeds": len(SEEDS)},
+            "met": [name for name, one in costs.items() if one["there"] == one.get("back") == len(SEEDS)],
+            "costs": costs,
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        if not asked.quick:
+            RESULT.parent.mkdir(exist_ok=True)
+            RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

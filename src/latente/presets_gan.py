@@ -1,0 +1,145 @@
+"""Games between a generator and a critic: complete configurations, each naming its paper."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from latente.config import (
+    AdversarialObjective,
+    AdversarialOptim,
+    ClassifierModel,
+    CureConfig,
+    DCGANModel,
+    GANModel,
+    Images,
+    OptimConfig,
+    R3GANModel,
+    RunConfig,
+    SupervisedObjective,
+    TrainingConfig,
+)
+
+
+def gan() -> RunConfig:
+    """Goodfellow's networks with the cost that everybody uses: the generator's fakes are labelled 1."""
+    return RunConfig(
+        preset="gan",
+        paper="Goodfellow et al. 2014, Generative Adversarial Nets, section 3 (1406.2661)",
+        model=GANModel(latent=100, prior="uniform", hidden=(256, 512), critic_hidden=(240, 240), maxout=5, dropout=0.3),
+        objective=AdversarialObjective(cost="non-saturating"),
+        cure=CureConfig(),
+        optim=AdversarialOptim(lr=2e-4, beta1=0.5),
+        training=TrainingConfig(images=Images(1_500_000), batch=64, ema_halflife=Images(5_000)),
+    )
+
+
+def gan_minimax() -> RunConfig:
+    """The zero-sum game of the paper's equation 1: the generator minimises what the critic maximises."""
+    return replace(
+        gan(),
+        preset="gan-minimax",
+        paper="Goodfellow et al. 2014, Generative Adversarial Nets, equation 1 (1406.2661)",
+        objective=AdversarialObjective(cost="minimax"),
+    )
+
+
+def dcgan() -> RunConfig:
+    """The paper's architecture, initialisation and optimizer; its width is a quarter (--model.width 64 is the one of
+    PyTorch's tutorial)."""
+    return RunConfig(
+        preset="dcgan",
+        paper="Radford, Metz and Chintala 2015 (1511.06434)",
+        model=DCGANModel(latent=100, width=32),
+        objective=AdversarialObjective(cost="non-saturating"),
+        cure=CureConfig(),
+        optim=AdversarialOptim(lr=2e-4, beta1=0.5),
+        training=TrainingConfig(images=Images(1_500_000), batch=64, ema_halflife=Images(5_000)),
+    )
+
+
+def lsgan() -> RunConfig:
+    """DCGAN with squared errors in place of cross-entropies."""
+    return replace(
+        dcgan(),
+        preset="lsgan",
+        paper="Mao et al. 2017, Least Squares Generative Adversarial Networks (1611.04076)",
+        objective=AdversarialObjective(cost="least-squares"),
+    )
+
+
+def wgan() -> RunConfig:
+    """The earth mover's distance, its critic kept in bounds by clipping weights: of historical interest."""
+    return replace(
+        dcgan(),
+        preset="wgan",
+        paper="Arjovsky, Chintala and Bottou 2017, Wasserstein GAN (1701.07875)",
+        objective=AdversarialObjective(cost="wasserstein", penalty="clip", clip=0.01),
+        optim=AdversarialOptim(lr=2e-4, beta1=0.0, beta2=0.9, critic_steps=5),
+        training=TrainingConfig(images=Images(3_000_000), batch=320, ema_halflife=Images(5_000)),
+    )
+
+
+def wgan_gp() -> RunConfig:
+    """The earth mover's distance with a penalty on the critic's gradient; no batch norm in the critic."""
+    return replace(
+        wgan(),
+        preset="wgan-gp",
+        paper="Gulrajani et al. 2017, Improved Training of Wasserstein GANs (1704.00028)",
+        model=DCGANModel(latent=100, width=32, critic_norm="none"),
+        objective=AdversarialObjective(cost="wasserstein", penalty="wgan-gp", gamma=10.0),
+    )
+
+
+def r3gan() -> RunConfig:
+    """Relativistic pairing with R1 and R2 on residual networks without normalisation: the modern baseline."""
+    return RunConfig(
+        preset="r3gan",
+        paper="Huang et al. 2024, The GAN is dead; long live the GAN! (2501.05441)",
+        model=R3GANModel(),
+        objective=AdversarialObjective(cost="relativistic", penalty="r1+r2", gamma=0.5, gamma_final=0.05, every=8),
+        cure=CureConfig(),
+        optim=AdversarialOptim(lr=5e-4, beta1=0.0, beta2=0.99, decay="cosine", final=0.1),
+        training=TrainingConfig(images=Images(1_500_000), batch=64, ema_halflife=Images(5_000)),
+    )
+
+
+def classifier() -> RunConfig:
+    """A small convolutional network that reads labels: it counts the modes of others and lends them its features."""
+    return RunConfig(
+        preset="classifier",
+        paper="LeCun et al. 1998, Gradient-Based Learning; Ioffe and Szegedy 2015 (1502.03167)",
+        model=ClassifierModel(),
+        objective=SupervisedObjective(shift=2),
+        optim=OptimConfig(name="adam", lr=3e-3, decay="cosine", final=0.01),
+        training=TrainingConfig(images=Images(400_000), batch=128),
+    )
+
+
+GANS: dict[str, Callable[[], RunConfig]] = {
+    "gan": gan,
+    "gan-minimax": gan_minimax,
+    "dcgan": dcgan,
+    "lsgan": lsgan,
+    "wgan": wgan,
+    "wgan-gp": wgan_gp,
+    "r3gan": r3gan,
+    "classifier": classifier,
+}
+
+
+def on_points(config: RunConfig, dimensions: int) -> RunConfig:
+    """The same game in a world of points: small networks, and the length and rates that suit them."""
+    assert isinstance(config.objective, AdversarialObjective) and isinstance(config.optim, AdversarialOptim)
+    line = dimensions == 1
+    widths = (64, 64, 64) if line else (128, 128, 128)
+    objective = config.objective
+    if objective.penalty == "r1+r2":
+        objective = replace(objective, gamma=0.1, gamma_final=0.005, every=1)
+    return replace(
+        config,
+        model=GANModel(latent=dimensions, hidden=widths, critic_hidden=widths, zoom=1.0 if line else 10.0),
+        objective=objective,
+        optim=replace(config.optim, lr=1e-3, beta1=0.0, beta2=0.99, decay="cosine", final=0.02),
+        training=TrainingConfig(
+            images=Images(5_000_000), batch=256 * config.optim.critic_steps, ema_halflife=Images(100_000)
+        ),
+    )

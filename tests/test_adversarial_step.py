@@ -240,9 +240,19 @@ def test_adaptive_augmentation_follows_the_sign_of_the_critic() -> None:
     sure, unsure = torch.ones(64), torch.cat([torch.ones(36), -torch.ones(28)])
     for logits, expected in ((sure, 1), (sure, 2), (unsure, 1), (unsure, 0), (unsure, 0)):
         for _ in range(4):
-            step.adapt(state, logits)
+            step.adapt(state, logits, 0)
             state.iteration += 1
         assert float(state.memory["augment/strength"]) == pytest.approx(expected * 64 * 4 / 500_000)
+
+
+def test_adaptive_augmentation_with_several_critic_steps() -> None:
+    cure = CureConfig(augment="ada")
+    step = replace(step_with(cure), optim=AdversarialOptim(critic_steps=3))
+    state = TrainState(nn.ModuleDict(), {}, memory=memory(cure, SHAPE, False))
+    for state.iteration in range(8):
+        for turn in range(3):
+            step.adapt(state, torch.ones(10), turn)
+    assert float(state.memory["augment/strength"]) == pytest.approx(8 * 3 * 10 / 500_000)
 
 
 def test_relativistic_logits_have_no_sign_so_the_strength_is_a_ramp() -> None:
@@ -251,7 +261,7 @@ def test_relativistic_logits_have_no_sign_so_the_strength_is_a_ramp() -> None:
     state = TrainState(nn.ModuleDict({"net": nn.Linear(1, 1)}), {}, memory=memory(cure, SHAPE, False))
     found = []
     for state.images in (0, 50, 100, 200):
-        found.append(float(step.adapt(state, torch.ones(8))))
+        found.append(float(step.adapt(state, torch.ones(8), 0)))
     assert found == pytest.approx([0, 0.2, 0.4, 0.4])
 
 

@@ -1,6 +1,7 @@
 """What is left of the game, against closed forms and quadrature."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor
 
+from latente.config import Images, override
 from latente.data.points import world
-from latente.evaluation.equilibrium import belief, best_response, density, equilibrium, jensen_shannon
+from latente.evaluation.equilibrium import best_response, density, equilibrium, jensen_shannon, of_run
+from latente.objectives.adversarial import belief
 from latente.portraits import latents, push_forward
+from latente.presets import PRESETS, suited
+from latente.training import train
 
 EDGES = np.linspace(-3, 3, 1201)
 CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
@@ -119,11 +124,11 @@ def test_the_best_response_finds_what_there_is_and_no_more() -> None:
     rng = np.random.default_rng(0)
     p, q = stats.norm(0, 1), stats.norm(0.5, 1)
     found, error = best_response(
-        sampler(lambda n: rng.normal(0, 1, n)), sampler(lambda n: rng.normal(0.5, 1, n)), steps=300
+        sampler(lambda n: rng.normal(0, 1, n)), sampler(lambda n: rng.normal(0.5, 1, n)), steps=250, samples=20_000
     )
     most = 2 * divergence(p.pdf, q.pdf, -9, 9)
-    assert 0 < error < 0.002
-    assert most - 0.004 < found < most + 4 * error
+    assert 0 < error < 0.005
+    assert most - 0.01 < found < most + 4 * error
 
 
 def test_the_best_response_sees_fine_gaps() -> None:
@@ -134,7 +139,7 @@ def test_the_best_response_sees_fine_gaps() -> None:
         x = rng.random(n)
         return np.floor(x * 10) / 10 + (x * 10 % 1) / 20
 
-    found, _ = best_response(sampler(lambda n: rng.random(n)), sampler(gapped), steps=500)
+    found, _ = best_response(sampler(lambda n: rng.random(n)), sampler(gapped), steps=300, samples=20_000)
     most = 2 * (0.5 * math.log(4 / 3) + 0.5 * (0.5 * math.log(2 / 3) + 0.5 * math.log(2)))
     assert 0.75 * most < found < most + 0.01
 
@@ -142,13 +147,15 @@ def test_the_best_response_sees_fine_gaps() -> None:
 def test_nothing_is_left_where_both_are_the_same() -> None:
     rng = np.random.default_rng(0)
     draw = sampler(lambda n: rng.normal(0.3, 0.1, n))
-    found, error = best_response(draw, draw, steps=300)
-    assert abs(found) < 0.002
-    assert error < 0.001
+    found, error = best_response(draw, draw, steps=60, samples=20_000)
+    assert abs(found) < 0.004
+    assert error < 0.002
 
 
 def test_two_single_points_are_told_apart() -> None:
-    found, _ = best_response(lambda n: torch.full((n,), 0.5), lambda n: torch.full((n,), -0.5), steps=300)
+    found, _ = best_response(
+        lambda n: torch.full((n,), 0.5), lambda n: torch.full((n,), -0.5), steps=250, samples=20_000
+    )
     assert found == pytest.approx(math.log(4), abs=0.05)
 
 
@@ -165,11 +172,11 @@ def perfect(z: Tensor) -> Tensor:
 
 
 def test_a_game_that_is_over() -> None:
-    found = equilibrium(perfect, lambda x: torch.zeros(len(x)), world("line"), steps=20)
+    found = equilibrium(perfect, lambda x: torch.zeros(len(x)), world("line"), steps=20, samples=20_000)
     assert found.jsd == pytest.approx(0, abs=1e-4)
     assert found.half_data == found.half_samples == 0
     assert found.best_data < 0.01 and found.best_samples < 0.01
-    assert found == equilibrium(perfect, lambda x: torch.zeros(len(x)), world("line"), steps=20)
+    assert found == equilibrium(perfect, lambda x: torch.zeros(len(x)), world("line"), steps=20, samples=20_000)
 
 
 def test_a_game_that_has_just_begun() -> None:
@@ -182,7 +189,7 @@ def test_a_game_that_has_just_begun() -> None:
         a, b = (torch.exp(-0.5 * ((x.flatten() - c) / 0.1) ** 2).double() for c in (-0.4, 0.4))
         return (torch.log(0.5 * (a + b) + 1e-30) - torch.log(b + 1e-30)).float()
 
-    found = equilibrium(points(lambda z: 0.4 + 0.1 * z), critic, line, steps=20)
+    found = equilibrium(points(lambda z: 0.4 + 0.1 * z), critic, line, steps=20, samples=20_000)
     assert found.jsd == pytest.approx(most, abs=1e-4)
     assert found.half_samples == pytest.approx(0.5 - 1 / 3, abs=0.002)
     assert found.half_data == pytest.approx(0.5 * 0.5 + 0.5 * (0.5 - 1 / 3), abs=0.01)
@@ -195,3 +202,25 @@ def test_a_critic_is_read_as_its_cost_means_it() -> None:
     assert belief("least-squares", logits, logits.mean()).tolist() == [0, 0.5, 1]
     for cost in ("relativistic", "wasserstein", "hinge"):
         assert belief(cost, logits, torch.tensor(0.5)).tolist() == pytest.approx((logits - 0.5).sigmoid().tolist())
+
+
+def test_a_run_is_measured_by_the_networks_that_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latente.evaluation.equilibrium.equilibrium", lambda *given, **more: (given, more))
+    config = suited(PRESETS["gan"](), "points:line")
+    small = {"data.source": "points:line", "training.images": Images(64), "training.batch": 32, "model.hidden": (4,)}
+    run = train(override(config, small | {"model.prior": "uniform"}), out=tmp_path)
+    (generator, critic, line), more = of_run(run, seed=3)
+    assert more == {"cost": "non-saturating", "uniform": True, "seed": 3}
+    assert line.name == "line"
+    z = torch.randn(5, 1)
+    assert torch.equal(generator(z), run.network()(z)) and not generator.training
+    x = torch.randn(5, 1, 1, 1)
+    assert torch.equal(critic(x), run.network(player="critic")(x)) and not critic.training
+
+
+@pytest.mark.parametrize(("source", "changes"), [("points:grid25", {}), ("points:line", {"model.latent": 2})])
+def test_what_has_no_known_density_is_refused(tmp_path: Path, source: str, changes: dict[str, int]) -> None:
+    small = {"data.source": source, "training.images": Images(64), "training.batch": 32, "model.hidden": (4,)}
+    run = train(override(suited(PRESETS["gan"](), source), small | changes), out=tmp_path)
+    with pytest.raises(ValueError, match="one latent"):
+        of_run(run)

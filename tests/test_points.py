@@ -35,13 +35,12 @@ def test_densities_integrate_to_one_and_weigh_each_mode_alike() -> None:
     line = points.world("line")
     halves = [quad(lambda x: line.density(np.array([[x]]))[0], *ends)[0] for ends in ((-1.5, 0), (0, 1.5))]
     np.testing.assert_allclose(halves, 0.5, atol=1e-7)
-    for name in ("ring8", "grid25"):
-        world = points.world(name)
-        assert world.centres is not None
-        x, y = world.centres[3]
-        around = [x - 0.08, x + 0.08, y - 0.08, y + 0.08]
-        mass = dblquad(lambda b, a, w=world: w.density(np.array([[a, b]]))[0], *around, epsabs=1e-6)[0]
-        assert mass == pytest.approx(1 / len(world.centres), abs=1e-4)
+    grid = points.world("grid25")
+    assert grid.centres is not None
+    x, y = grid.centres[3]
+    around = [x - 0.06, x + 0.06, y - 0.06, y + 0.06]
+    mass = dblquad(lambda b, a: grid.density(np.array([[a, b]]))[0], *around, epsabs=1e-6)[0]
+    assert mass == pytest.approx(1 / 25, abs=1e-4)
 
 
 def test_the_spiral_is_covered_evenly() -> None:
@@ -79,8 +78,8 @@ def test_a_stream_shows_the_points_as_they_are() -> None:
     data = datasets.load(DataConfig(source="points:ring8"))
     shown = Stream(data.train, seed=3).take(0, 500).images
     assert shown.shape == (500, 2, 1, 1)
-    known = {tuple(row) for row in data.train.images[..., 0, 0].tolist()}
-    assert all(tuple(row) in known for row in shown[..., 0, 0].tolist())
+    known = data.train.images[..., 0, 0].copy().view(np.complex64)  # a pair is one number
+    assert np.isin(shown[..., 0, 0].numpy().copy().view(np.complex64), known).all()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

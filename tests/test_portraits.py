@@ -169,7 +169,7 @@ def test_a_portrait_is_the_same_every_time_and_leaves_chance_alone(name: str, la
     generator, critic = players(there.dimensions, latent)
     reals = torch.tensor(there.sample(300, np.random.default_rng(0)), dtype=torch.float32)[..., None, None]
     before = torch.get_rng_state()
-    both = [portrait(generator, critic, reals, there, False, torch.device("cpu")) for _ in range(2)]
+    both = [portrait(generator, critic, reals, there, "non-saturating", torch.device("cpu")) for _ in range(2)]
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(*map(np.asarray, both))
     assert both[0].size == (480, 480 if there.dimensions == 2 else 400)
@@ -185,13 +185,13 @@ def test_the_portrait_of_a_critic_that_likes_the_right(monkeypatch: pytest.Monke
     def critic(x: torch.Tensor) -> torch.Tensor:
         return 3 * x[:, 0, 0, 0] + x[:, 1, 0, 0] + 7
 
-    portrait(generator, critic, reals, world("grid25"), False, torch.device("cpu"))
+    portrait(generator, critic, reals, world("grid25"), "non-saturating", torch.device("cpu"))
     assert seen["s"][0, -1] == pytest.approx(1 / (1 + math.exp(-(4 * WINDOW[1] + 7))), abs=1e-5)  # the top right
     assert seen["s"][-1, -1] == pytest.approx(1 / (1 + math.exp(-(2 * WINDOW[1] + 7))), abs=1e-5)
     starts, gradient = seen["a"]
     assert gradient == pytest.approx(np.broadcast_to([3.0, 1.0], gradient.shape), abs=1e-5)
     assert starts == pytest.approx(seen["f"][: len(starts)])
-    portrait(generator, critic, reals, world("grid25"), True, torch.device("cpu"))
+    portrait(generator, critic, reals, world("grid25"), "relativistic", torch.device("cpu"))
     middle = np.mean(seen["f"] @ [3.0, 1.0])  # a relativistic critic's 7 means nothing
     assert seen["s"][0, 0] == pytest.approx(1 / (1 + math.exp(2 * WINDOW[1] + middle)), abs=1e-5)
 
@@ -202,7 +202,7 @@ def test_the_portrait_of_a_line_has_its_densities(monkeypatch: pytest.MonkeyPatc
     line = world("line")
     for latent in (1, 3):
         generator, critic = players(1, latent)
-        portrait(generator, critic, torch.zeros(4, 1, 1, 1), line, False, torch.device("cpu"))
+        portrait(generator, critic, torch.zeros(4, 1, 1, 1), line, "non-saturating", torch.device("cpu"))
         step = seen["x"][1] - seen["x"][0]
         assert seen["p"].sum() * step == pytest.approx(1, abs=1e-3)
         with torch.no_grad():
@@ -211,7 +211,7 @@ def test_the_portrait_of_a_line_has_its_densities(monkeypatch: pytest.MonkeyPatc
         assert seen["q"].sum() * step == pytest.approx(inside, abs=0.02)
         assert len(seen["a"][0]) == (27 if latent == 1 else 0)
     generator, critic = players(1, 1)
-    portrait(generator, critic, torch.zeros(4, 1, 1, 1), line, False, torch.device("cpu"))
+    portrait(generator, critic, torch.zeros(4, 1, 1, 1), line, "non-saturating", torch.device("cpu"))
     z, x = seen["a"]
     assert z == pytest.approx(-z[::-1], abs=0.01) and (np.diff(z) > 0).all()  # equal shares of a normal
     with torch.no_grad():

@@ -36,7 +36,8 @@ def test_scaling_keeps_proportions():
     same, names = scaled(config, config.training.images, keep=set())
     assert (same, names) == (config, [])
     kept, names = scaled(config, config.training.images // 2, keep={"objective.greedy-images"})
-    assert kept.objective.greedy_images == config.objective.greedy_images and not names
+    assert kept.objective.greedy_images == config.objective.greedy_images and names == ["optim.decay-from"]
+    assert kept.optim.decay_from == config.optim.decay_from / 2
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -226,23 +226,30 @@ def test_accumulation_is_close_but_another_run(grey: Path, tmp_path: Path) -> No
 # ---- The real thing: processes, signals, the command line -----------------------------------------------------------
 
 
-def arguments(grey: Path, out: Path) -> list[str]:
+CURES = "--cure.replay 16 --cure.augment ada --objective.penalty r1 --objective.gamma 1 --objective.every 3"
+
+
+def arguments(preset: str, grey: Path, out: Path) -> list[str]:
     small = "--model.latent 4 --model.width 4 --training.batch 8 --training.ema-halflife 16"
+    small += f" {CURES}" if preset == "dcgan" else ""
     often = "--training.tick 24 --training.sample-every 400 --training.checkpoint-every 100"
     exact = "--training.precision float32 --device cpu"
     settings = f"{small} {often} {exact}".split()
-    return ["train", "vae", "--data", str(grey), "--images", "800", "--out", str(out), *settings]
+    return ["train", preset, "--data", str(grey), "--images", "800", "--out", str(out), *settings]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_a_process_killed_by_the_system(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", ["vae", "dcgan"])
+def test_a_process_killed_by_the_system(
+    preset: str, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command line: kill -9 at a moment that nobody chose, Ctrl-C at another, then to the end."""
     monkeypatch.setattr(life, "_SAMPLES", 64)  # as it is in the other process
-    assert main(arguments(grey, tmp_path / "straight")) == 0
+    assert main(arguments(preset, grey, tmp_path / "straight")) == 0
 
     out = tmp_path / "cut"
-    command = arguments(grey, out)
+    command = arguments(preset, grey, out)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     for clock, number, code in ((200, signal.SIGKILL, -9), (500, signal.SIGINT, 130)):

@@ -180,7 +180,7 @@ def test_the_film_does_not_move_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_world_without_portraits_says_so(tmp_path: Path) -> None:
-    run = bare(tmp_path / "00002-gan-line", GAN, (1, 1, 1), kind="points")
+    run = bare(tmp_path / "00002-gan-line", GAN, (1, 1, 1), kind="points", train=200_000, test=10_000)
     page = read(run)
     assert "There are no portraits of the game yet" in page.text
     assert not any(tag == "img" for tag, _ in page.tags)

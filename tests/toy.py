@@ -24,7 +24,7 @@ from latente.presets import PRESETS
 
 CONDITIONAL = ("vae conditional", "vae-mlp conditional")
 GAMES = tuple(name for name, preset in PRESETS.items() if isinstance(preset().objective, AdversarialObjective))
-CURED = ("dcgan conditional", "r3gan conditional", "dcgan cured", "r3gan cured", "lsgan cured")
+CURED = ("dcgan conditional", "r3gan conditional", *(f"{name} cured" for name in GAMES))
 NAMES = (*(name for name in PRESETS if name not in (*GAMES, "classifier")), *CONDITIONAL)  # encoders and decoders
 EVERY = (*NAMES, *GAMES, *CURED, "classifier")
 
@@ -75,7 +75,9 @@ def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig
         optim = replace(optim, critic_steps=min(optim.critic_steps, 2))
         if variant == "cured":
             cure = CureConfig(replay=16, augment="ada", augment_images=Images(64), minibatch_stddev=True)
-            objective |= {"penalty": "r1+r2", "gamma": 0.5, "gamma_final": 0.1, "every": 3}
+            own = config.objective.penalty  # type: ignore[union-attr]
+            objective |= {"penalty": "wgan-gp" if own == "wgan-gp" else "r1+r2", "clip": 0.0}
+            objective |= {"gamma": 0.5, "gamma_final": 0.1, "every": 3}
     time = {"images": 64, "sample_every": 32, "checkpoint_every": 20, "tick": 24, "ema_halflife": 16}
     rest = {"batch": 8, "seed": 5, "precision": "float32", "channels_last": True, "device": "cpu"}
     return replace(

@@ -193,7 +193,7 @@ class AdversarialObjective:
     gamma_final: float = -1.0  # its weight at the end of `gamma_images`; negative: as at the start
     gamma_images: Images = Images(0)  # geometric from gamma to gamma_final; 0: over the whole run
     every: int = 1  # steps from one penalty to the next; above 1 it is a step of its own, `every` times as strong
-    drift: float = 0.0  # weight of the squared logits of real images (ProGAN, with wgan-gp)
+    drift: float = 0.0  # weight of the squared logits of real images (ProGAN has 0.001 beside wgan-gp)
     clip: float = 0.0  # largest weight of the critic, with penalty "clip"
 
 
@@ -221,7 +221,7 @@ class CureConfig:
     augment: Literal["none", "diffaugment", "ada"] = "none"
     augment_target: float = 0.6  # ada: mean sign of the critic on real images that is aimed at
     augment_images: Images = Images(500_000)  # ada: images in which its strength can go from 0 to 1
-    augment_most: float = 0.3  # ada, relativistic: strength at the end of its ramp, which is the run's length
+    augment_most: float = 0.3  # ada with a cost whose logits have no sign: strength at the end of the run
 
 
 @dataclass(frozen=True, kw_only=True)

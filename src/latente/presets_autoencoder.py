@@ -6,6 +6,7 @@ and penalties are the book's, and so is the number of images shown (its epochs h
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from latente.config import AutoencoderModel, AutoencoderObjective, Images, OptimConfig, RunConfig, TrainingConfig
 
@@ -58,7 +59,9 @@ def greedy() -> RunConfig:
     """The same, one layer at a time: 10 epochs the outer, 10 the inner, 5 both together."""
     paper = f"{_BOOK}, Training One Autoencoder at a Time; Hinton and Salakhutdinov 2006"
     objective = AutoencoderObjective(greedy_images=Images(20 * _EPOCH))
-    return _config("ae-greedy", paper, _STACK, objective, epochs=25)
+    config = _config("ae-greedy", paper, _STACK, objective, epochs=25)
+    # The rate falls while all learn together: fallen before, it would leave the joint epochs nothing to do.
+    return replace(config, optim=replace(config.optim, decay_from=Images(20 * _EPOCH)))
 
 
 def conv() -> RunConfig:

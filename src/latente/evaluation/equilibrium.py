@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from latente.config import AdversarialObjective
 from latente.data.points import world
-from latente.objectives.adversarial import cross_entropy_fake, cross_entropy_real
+from latente.objectives.adversarial import belief, cross_entropy_fake, cross_entropy_real
 from latente.portraits import latents, push_forward
 from latente.run import Run
 
@@ -68,12 +68,14 @@ def equilibrium(
     uniform: bool = False,
     seed: int = 0,
     steps: int = _STEPS,
+    samples: int = _SAMPLES,
     device: torch.device | None = None,
 ) -> Equilibrium:
     """Everything above for two frozen players; a few seconds.
 
     uniform: the latent's prior is uniform with variance 1, else N(0, 1). cost: what the critic was trained with, which
-    decides how its output is read (`belief`). steps: of the fresh critic. The same seed gives the same numbers.
+    decides how its output is read (`belief`). steps: of the fresh critic; samples: of each, that means are taken over.
+    The same seed gives the same numbers.
     """
     device = device or torch.device("cpu")
     edges = np.linspace(*WINDOW, _BINS + 1)
@@ -88,8 +90,8 @@ def equilibrium(
         with torch.no_grad():
             return generator((z * math.sqrt(3) if uniform else z).to(device)).flatten()
 
-    advantage, error = best_response(real, made, steps=steps, seed=seed)
-    x, y = real(_SAMPLES), made(_SAMPLES)  # [n]
+    advantage, error = best_response(real, made, steps=steps, samples=samples, seed=seed)
+    x, y = real(samples), made(samples)  # [n]
     with torch.no_grad():
         on_data, on_samples = (critic(points.view(-1, 1, 1, 1)) for points in (x, y))
     middle = on_samples.mean()
@@ -120,18 +122,6 @@ def of_run(run: Run, images: int | None = None, seed: int = 0) -> Equilibrium:
     return equilibrium(generator, critic, world(name), cost=config.objective.cost, uniform=uniform, seed=seed)
 
 
-def belief(cost: str, logits: Tensor, middle: Tensor) -> Tensor:
-    """D of a critic's outputs [n] -> [n]: the probability that it gives to a point being real.
-
-    Least squares is asked for the probability itself (Mao et al. 2017, with labels 0 and 1). Where only differences
-    matter, to the cost or at its end (relativistic, Wasserstein, hinge), logits are taken from `middle`, the mean on
-    generated points.
-    """
-    if cost == "least-squares":
-        return logits.clamp(0, 1)
-    return torch.sigmoid(logits - middle if cost in ("relativistic", "wasserstein", "hinge") else logits)
-
-
 def density(
     generator: Generator, edges: Floats, *, uniform: bool = False, device: torch.device | None = None
 ) -> Floats:
@@ -154,7 +144,9 @@ def jensen_shannon(p: Floats, q: Floats, edges: Floats) -> float:
     return (inside + outside * math.log(2)) / 2
 
 
-def best_response(real: Sampler, made: Sampler, *, steps: int = _STEPS, seed: int = 0) -> tuple[float, float]:
+def best_response(
+    real: Sampler, made: Sampler, *, steps: int = _STEPS, samples: int = _SAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """The advantage V + log 4 in nats of a fresh critic over two distributions on the line, and its standard error.
 
     Trained by the cross-entropy with fresh samples at every step and a learning rate that falls to 0, and judged by
@@ -172,10 +164,10 @@ def best_response(real: Sampler, made: Sampler, *, steps: int = _STEPS, seed: in
         decay.step()
     with torch.no_grad():
         gains = [
-            math.log(2) - cost(net(sample(_SAMPLES))).double()
+            math.log(2) - cost(net(sample(samples))).double()
             for cost, sample in ((cross_entropy_real, real), (cross_entropy_fake, made))
         ]
-    error = math.sqrt(sum(float(gain.var()) / _SAMPLES for gain in gains))
+    error = math.sqrt(sum(float(gain.var()) / samples for gain in gains))
     return float(sum(gain.mean() for gain in gains)), error
 
 

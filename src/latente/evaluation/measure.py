@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from latente import models
-from latente.data import points
+from latente.data import names, points
 from latente.data.datasets import load
 from latente.data.stream import see
 from latente.evaluation import equilibrium, modes, stacked
@@ -33,9 +33,12 @@ def evaluate(run: Run, metrics: tuple[str, ...] = (), *, seed: int = 0, classifi
     found: Rows = {}
     for name in metrics or known:
         found |= known[name](run, seed, classifier)
-    clock = run.checkpoints()[-1]
-    for name, row in found.items():
-        append(run.folder / "evaluations.jsonl", {"metric": name, "images": clock, "at": now(), **row})
+    try:
+        for name, row in found.items():
+            clock = run.checkpoints()[-1]
+            append(run.folder / "evaluations.jsonl", {"metric": name, "images": clock, "at": now(), **row})
+    except OSError as error:
+        raise Problem("evaluate.cannot_write", folder=run.folder, reason=error.strerror or error) from None
     return found
 
 
@@ -45,14 +48,16 @@ def applicable(run: Run) -> dict[str, Callable[[Run, int, Run | None], Rows]]:
     found: dict[str, Callable[[Run, int, Run | None], Rows]] = {}
     if models.decoder_of(config) is None or not run.checkpoints():
         return {}
-    source = config.data.source
+    source, cure = config.data.source, config.cure
     if points.is_points(source):
         if points.parse(source).centres is not None:
             found["modes"] = point_modes
-        if points.parse(source).dimensions == 1 and getattr(config.model, "latent", 0) == 1 and config.cure:
-            found["equilibrium"] = balance
-    elif source.partition(":")[0] == "stacked-mnist":
-        found["modes"] = stacked_modes
+        alone = cure and (cure.packing, cure.minibatch_discrimination, cure.minibatch_stddev) == (1, 0, False)
+        if points.parse(source).dimensions == 1 and getattr(config.model, "latent", 0) == 1 and alone:
+            found["equilibrium"] = balance  # of a critic that judges each point by itself
+    elif names.known(source) == "stacked-mnist":
+        if run.dataset["image_shape"][0] == 3:
+            found["modes"] = stacked_modes
     elif run.dataset["classes"]:
         found["classes"] = class_shares
     return found
@@ -72,13 +77,20 @@ def point_modes(run: Run, seed: int, classifier: Run | None) -> Rows:
     here, real = modes.count_modes(samples(run, n, seed), world), modes.reference(world)
     protocol = {"samples": n, "seed": seed, "radius_sd": modes.RADIUS, "least_share": modes.SHARE, "weights": "shown"}
     good = {"interval": wilson(here.high_quality, n), "interval_is": "95 %, Wilson, over samples"}
+    said = modes.remark(here)
+    own: Rows = {
+        "modes": {"of": here.total},
+        "high_quality": good,
+        "spread": {"remark": said} if said else {},
+        "kl": {},
+    }
     units = {"modes": "modes", "high_quality": "share of samples", "spread": "ratio to the truth", "kl": "nats"}
     return {
         name: {
             "value": _plain(getattr(here, name)),
             "unit": unit,
             "real": _plain(getattr(real, name)),
-            **({"of": here.total} if name == "modes" else good if name == "high_quality" else {}),
+            **own[name],
             "protocol": protocol,
         }
         for name, unit in units.items()
@@ -90,7 +102,8 @@ def stacked_modes(run: Run, seed: int, classifier: Run | None) -> Rows:
     out and read by the same classifier."""
     if classifier is None:
         raise Problem("evaluate.needs_classifier", source="mnist")
-    net, n = classifier.network(), stacked.SAMPLES
+    height, width = run.dataset["image_shape"][1:]
+    net, n = _reading(classifier, [1, height, width], 10), stacked.SAMPLES
     test = load(run.config.data).test
     assert test.labels is not None
     true = np.asarray(test.labels)
@@ -110,7 +123,8 @@ def class_shares(run: Run, seed: int, classifier: Run | None) -> Rows:
     """The share of each class among 10 000 samples, as a classifier reads them."""
     if classifier is None:
         raise Problem("evaluate.needs_classifier", source=run.config.data.source)
-    net, n, classes = classifier.network(), modes.SAMPLES, run.dataset["classes"]
+    n, classes = modes.SAMPLES, run.dataset["classes"]
+    net = _reading(classifier, run.dataset["image_shape"], len(classes))
     images = torch.from_numpy(samples(run, n, seed))
     read = torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()
     shares = np.bincount(read, minlength=len(classes)) / n
@@ -128,13 +142,22 @@ def class_shares(run: Run, seed: int, classifier: Run | None) -> Rows:
     }
 
 
+def _reading(classifier: Run, shape: list[int], classes: int) -> Any:
+    """A run's network, which must tell so many classes apart in images of that shape [C, H, W]."""
+    family, facts = classifier.config.model.family, classifier.dataset
+    if (family, facts["image_shape"], len(facts["classes"])) != ("classifier", shape, classes):
+        wanted = "x".join(map(str, shape[::-1]))
+        raise Problem("evaluate.wrong_classifier", folder=classifier.folder, wanted=wanted, classes=classes)
+    return classifier.network()
+
+
 def balance(run: Run, seed: int, classifier: Run | None) -> Rows:
     """What is left of the game in one dimension."""
     here = equilibrium.of_run(run, seed=seed)
     protocol = {"seed": seed, "weights": "shown", "critic": "as it stands"}
     rows: Rows = {name: {"value": value, "protocol": protocol} for name, value in here._asdict().items()}
-    for name in ("advantage", "jsd"):
-        rows[name]["unit"] = "nats"
+    for name, row in rows.items():
+        row["unit"] = "nats" if name in ("advantage", "jsd") else "mean distance of two probabilities"
     error = rows.pop("advantage_error")["value"]
     rows["advantage"]["interval"] = [here.advantage - 1.96 * error, here.advantage + 1.96 * error]
     rows["advantage"]["interval_is"] = "95 %, normal, over samples of the best response"
@@ -160,7 +183,7 @@ def wilson(share: float, n: int) -> list[float]:
     z = 1.96
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return [middle - half, middle + half]
+    return [max(middle - half, 0.0), min(middle + half, 1.0)]  # beyond them by rounding alone
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from latente.messages import Problem
+from latente.models import decoder_of
 from latente.pictures import to_pixels
 from latente.run import Run
 
@@ -19,6 +20,8 @@ def sample(
     The same seed gives the same images. A conditional model makes images of class `label`, or of every class in turn.
     """
     config, classes = run.config, run.dataset["classes"]
+    if decoder_of(config) is None or run.dataset.get("kind") == "points":
+        raise Problem("run.no_images", folder=run.folder)
     conditional = getattr(config.model, "conditional", False)
     if label is not None and not conditional:
         raise Problem("run.not_conditional", folder=run.folder)

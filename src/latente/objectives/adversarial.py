@@ -17,6 +17,7 @@ All is written with softplus(t) = log(1 + e^t) = -log sigmoid(-t), which overflo
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -112,3 +113,15 @@ def advantage(real: Tensor, fake: Tensor) -> Tensor:
     and equal to that under the best critic (their theorem 1): how much the critic has found, whatever it minimises.
     """
     return math.log(4) - cross_entropy_real(real).mean() - cross_entropy_fake(fake).mean()
+
+
+def belief(cost: str, logits: Tensor, middle: Tensor) -> Tensor:
+    """D of a critic's outputs [n] -> [n]: the probability that it gives to an image being real.
+
+    Least squares is asked for the probability itself (Mao et al. 2017, with labels 0 and 1). Where only differences
+    matter, to the cost or at its end (relativistic, Wasserstein, hinge), logits are taken from `middle`, the mean on
+    generated images.
+    """
+    if cost == "least-squares":
+        return logits.clamp(0, 1)
+    return torch.sigmoid(logits - middle if cost in ("relativistic", "wasserstein", "hinge") else logits)

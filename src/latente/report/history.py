@@ -140,7 +140,13 @@ def commands(run: Run, stands: Status) -> list[tuple[Text, str]]:
         first = (text("next_longer"), f"latente resume {folder} --images {_count(2 * stands.until)}")
     else:
         first = (text("next_resume"), f"latente resume {folder}")
-    return [first, (text("next_sample"), f"latente sample {folder} --n 64 --out grid.png"), again]
+    if run.dataset.get("kind") == "points":
+        second = (text("next_evaluate"), f"latente evaluate {folder}")
+    elif run.config.model.family == "classifier":
+        second = (text("next_features"), f"latente features {folder} --out features.npz")
+    else:
+        second = (text("next_sample"), f"latente sample {folder} --n 64 --out grid.png")
+    return [first, second, again]
 
 
 def _training(run: Run, changes: dict[str, str]) -> str:

@@ -37,6 +37,10 @@ def configuration(config: RunConfig, dataset: dict[str, Any]) -> list[list[Text]
 
 def _data(config: RunConfig, dataset: dict[str, Any]) -> Iterator[Text]:
     channels, height, width = dataset["image_shape"]
+    if dataset.get("kind") == "points":
+        name = name_of(config.data.source)
+        yield text("data_points", data=name, train=dataset["train"], test=dataset["test"], dimensions=channels)
+        return
     known = channels in (1, 3, 4)
     shape: dict[str, Field] = {
         "height": height,

@@ -10,7 +10,7 @@ longer zero-sum: what one player loses, the other does not win. `objective.cost 
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Judged(NamedTuple):
     """Images and what the critic made of them."""
 
     images: Tensor  # [n, C, H, W]
-    labels: Tensor | None  # [n / packing]
+    labels: Tensor | None  # [n]
     logits: Tensor  # [n / packing]
 
 
@@ -65,7 +65,6 @@ class Adversarial:
                 scores = self.judge(state, images, labels).logits
         metrics |= self.generator_learns(state, made, labels, scores)
         critic.requires_grad_(True)
-        generator.zero_grad(set_to_none=True)
         return metrics
 
     def critic_learns(self, state: TrainState, batch: Batch, fake: Tensor, turn: int) -> Metrics:
@@ -99,7 +98,7 @@ class Adversarial:
         if self.objective.penalty == "clip":
             clip_weights_(critic, self.objective.clip)
         if self.cure.augment != "none":
-            metrics["augment/strength"] = self.adapt(state, reals.logits.detach())
+            metrics["augment/strength"] = self.adapt(state, reals.logits.detach(), turn)
         return metrics
 
     def generator_learns(
@@ -127,8 +126,8 @@ class Adversarial:
     def critic_rate(self, images: int) -> float:
         """The critic's learning rate. A lazy penalty adds a step to every k: Adam is slowed by k / (k + 1), as are its
         betas (Karras et al. 2020, appendix B)."""
-        share = (self.optim.critic_lr or self.optim.lr) / self.optim.lr if self.optim.lr else 1.0
-        return learning_rate(self.optim, images) * share * lazily(self.objective)
+        own = replace(self.optim, lr=self.optim.critic_lr or self.optim.lr)
+        return learning_rate(own, images) * lazily(self.objective)
 
     # Penalties
 
@@ -159,10 +158,9 @@ class Adversarial:
 
     def judge(self, state: TrainState, images: Tensor, labels: Tensor | None) -> Judged:
         """Images [n, C, H, W] and the critic's logits of them, [n / packing]."""
-        told = packed_labels(labels, self.cure.packing)
         with self.autocast():
-            logits = state.nets["critic"](self.view(images, state), told).float()
-        return Judged(images, told, logits)
+            logits = state.nets["critic"](self.view(images, state), labels).float()
+        return Judged(images, labels, logits)
 
     def view(self, images: Tensor, state: TrainState) -> Tensor:
         """Images as the critic sees them: augmented, noisy, packed. Gradients pass through."""
@@ -172,32 +170,37 @@ class Adversarial:
             images = ada(images, self.strength(state))
         if self.cure.instance_noise:
             left = max(1 - state.images / max(self.cure.instance_noise_images, 1), 0.0)
+            # Sonderby et al. 2017; Arjovsky and Bottou 2017
             images = images + self.cure.instance_noise * left * torch.randn_like(images)
         return packed(images, self.cure.packing)
 
     def strength(self, state: TrainState) -> Tensor:
-        """ADA's p, []: part of the state; for relativistic logits, whose sign means nothing, a fixed ramp."""
-        if self.objective.cost == "relativistic":
+        """ADA's p, []: part of the state; where the sign of a logit means nothing, a fixed ramp."""
+        if not self.signed:
             share = min(state.images / max(self.length, 1), 1.0)
             return torch.tensor(self.cure.augment_most * share, device=next(state.nets.parameters()).device)
         return state.memory["augment/strength"]
 
-    def adapt(self, state: TrainState, real_logits: Tensor) -> Tensor:
-        """Karras et al. 2020 (ADA), section 3.1: r_t = E[sign(D(real))] above its target means that the critic
+    def adapt(self, state: TrainState, real_logits: Tensor, turn: int) -> Tensor:
+        """Karras et al. 2020 (ADA), section 3: r_t = E[sign(D(real))] above its target means that the critic
         overfits."""
         if self.cure.augment != "ada":
             return torch.ones(())
-        if self.objective.cost == "relativistic":
+        if not self.signed:
             return self.strength(state)
-        memory = state.memory
+        memory, turns = state.memory, _ADA_EVERY * self.optim.critic_steps
         memory["augment/signs"] += real_logits.sign().mean()
-        if (state.iteration + 1) % _ADA_EVERY == 0:
-            r_t = memory["augment/signs"] / (_ADA_EVERY * self.optim.critic_steps)
-            speed = _ADA_EVERY * self.optim.critic_steps * len(real_logits) * self.cure.packing
-            step = torch.sign(r_t - self.cure.augment_target) * speed / max(self.cure.augment_images, 1)
-            memory["augment/strength"].add_(step).clamp_(0, 1)
+        if (state.iteration * self.optim.critic_steps + turn + 1) % turns == 0:
+            up = torch.sign(memory["augment/signs"] / turns - self.cure.augment_target)
+            images = turns * len(real_logits) * self.cure.packing
+            memory["augment/strength"].add_(up * images / max(self.cure.augment_images, 1)).clamp_(0, 1)
             memory["augment/signs"].zero_()
         return memory["augment/strength"].clone()
+
+    @property
+    def signed(self) -> bool:
+        """Whether the sign of a logit says real or fake: 0 is the border for costs on both sides of it."""
+        return self.objective.cost in ("minimax", "non-saturating", "hinge")
 
     # Experience replay
 
@@ -244,11 +247,6 @@ def packed(images: Tensor, m: int) -> Tensor:
     return images if m == 1 else images.reshape(len(images) // m, m * images.shape[1], *images.shape[2:])
 
 
-def packed_labels(labels: Tensor | None, m: int) -> Tensor | None:
-    """[n] -> [n / m]: a decision is told the label of its first image."""
-    return labels if labels is None else labels[::m]
-
-
 def lazily(objective: AdversarialObjective) -> float:
     """What Adam's rate is multiplied by and its betas are raised to: k / (k + 1), for a penalty every k > 1 steps."""
     if objective.penalty in ("none", "clip") or objective.every == 1:
@@ -276,6 +274,6 @@ def scored(packing: int) -> Callable[[TrainState, Batch], dict[str, Tensor]]:
         whole = len(batch.images) // packing * packing
         told = None if batch.condition is None else batch.condition[:whole]
         critic = state.nets["critic"].eval()
-        return {"critic/real": critic(packed(batch.images[:whole], packing), packed_labels(told, packing))}
+        return {"critic/real": critic(packed(batch.images[:whole], packing), told)}
 
     return measure

@@ -216,9 +216,9 @@ class _Life:
 
     def _portray(self, net: Decoder, state: TrainState) -> None:
         reals = self.dataset.train.gather(_spread(self.dataset.train, 2_000))
-        compares = getattr(self.config.objective, "cost", "") == "relativistic"
+        cost = getattr(self.config.objective, "cost", "")
         critic = state.nets["critic"].eval()
-        picture = portrait(net, critic, reals, parse(self.config.data.source), compares, self.device)
+        picture = portrait(net, critic, reals, parse(self.config.data.source), cost, self.device)
         pictures.save(picture, self.run.folder / "samples" / f"{state.images:09d}.png")
 
     def _save(self, images: torch.Tensor, columns: int, kind: str, clock: int) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from latente import portraits
+from latente.objectives.adversarial import belief
 
 WINDOW = (-1.1, 1.1)  # the data lie in [-1, 1], most of them well inside
 _POINTS, _ARROWS = 500, 160  # generated points that are drawn; how many of them with the critic's gradient
@@ -48,29 +49,29 @@ def portrait(
     critic: Critic,
     dataset_points: Tensor,
     world: World,
-    relativistic: bool,
+    cost: str,
     device: torch.device,
 ) -> Image.Image:
     """The plane with both players, or Goodfellow's Figure 1 for a world in one dimension.
 
-    Both players in evaluation mode, on `device`; dataset_points [n, d, 1, 1], d 1 or 2. D is the sigmoid of the
-    critic's logit, less the mean logit of generated points if the critic is relativistic: it learned differences only.
+    Both players in evaluation mode, on `device`; dataset_points [n, d, 1, 1], d 1 or 2. D is what the
+    critic's logits say under its cost (`belief`).
     Nothing is drawn from the global generators.
     """
     source = torch.Generator().manual_seed(0)
     z = generator.prior(_POINTS, source).to(device)
     with torch.no_grad():
         fakes = generator(z)  # [n, d, 1, 1]
-    middle = _logits(critic, fakes).mean() if relativistic else torch.zeros((), device=device)
+    middle = _logits(critic, fakes).mean()
 
-    def belief(x: Tensor) -> Floats:
-        return _numpy(torch.sigmoid(_logits(critic, x) - middle))
+    def believed(x: Tensor) -> Floats:
+        return _numpy(belief(cost, _logits(critic, x), middle))
 
     if fakes.shape[1] == 1:
-        return _line(generator, belief, world, source, device)
+        return _line(generator, believed, world, source, device)
     axis = torch.linspace(*WINDOW, _FINE, device=device)
     down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
-    surface = belief(torch.stack([across, down], -1).view(-1, 2, 1, 1)).reshape(_FINE, _FINE)
+    surface = believed(torch.stack([across, down], -1).view(-1, 2, 1, 1)).reshape(_FINE, _FINE)
     starts = fakes[:_ARROWS].detach().requires_grad_()
     with torch.enable_grad():
         (field,) = torch.autograd.grad(critic(starts).sum(), starts)  # [k, 2, 1, 1]
@@ -81,14 +82,14 @@ def portrait(
 
 def _line(
     generator: Generator,
-    belief: Callable[[Tensor], Floats],
+    believed: Callable[[Tensor], Floats],
     world: World,
     source: torch.Generator,
     device: torch.device,
 ) -> Image.Image:
     edges = np.linspace(*WINDOW, _PLACES + 1)
     x = (edges[1:] + edges[:-1]) / 2
-    critic = belief(torch.tensor(x, dtype=torch.float32, device=device).view(-1, 1, 1, 1))
+    critic = believed(torch.tensor(x, dtype=torch.float32, device=device).view(-1, 1, 1, 1))
 
     def made(z: Tensor) -> Floats:
         with torch.no_grad():

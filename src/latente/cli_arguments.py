@@ -1,0 +1,94 @@
+"""What the verbs of the command line share: exit codes, and words typed -> values. Nothing heavy is imported."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from latente.config import RunConfig, count
+from latente.messages import Problem, nearest, say
+
+if TYPE_CHECKING:
+    from latente.run import Run
+
+DONE, FOUND, COULD_NOT, INTERRUPTED = 0, 1, 2, 130
+
+
+def parse_words(
+    argv: list[str], flags: dict[str, Any], positional: Sequence[str] = (), *, dotted: bool = False
+) -> dict[str, Any]:
+    """Flags (name -> type, None for a switch) and positionals -> values; with `dotted`, settings (--optim.lr) too."""
+    settings_typed, argv = _take_dotted(argv, flags) if dotted else ({}, argv)
+    parser = _Parser(add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=None)
+    for flag, kind in flags.items():
+        options: dict[str, Any] = {"action": "store_true"} if kind is None else {"type": kind}
+        parser.add_argument(flag, dest=flag[2:], **options)
+    for name in positional:
+        parser.add_argument(name, nargs="?")
+    try:
+        values, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise Problem("cli.needs_value", flag=error.argument_name) from None
+    if rest:
+        raise Problem("cli.unknown_flag", given=rest[0], near=nearest(rest[0], [*flags, "--lang", "--help"]))
+    return vars(values) | {"dotted": settings_typed}
+
+
+def _take_dotted(argv: list[str], flags: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Settings such as `--optim.lr 0.001` or `--optim.lr=0.001`, and what is left."""
+    found: dict[str, str] = {}
+    left: list[str] = []
+    waiting = iter(argv)
+    for word in waiting:
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and "." in flag and flag not in flags:
+            given = value if equals else next(waiting, None)
+            if given is None:
+                raise Problem("cli.needs_value", flag=flag)
+            found[flag[2:]] = given
+        else:
+            left.append(word)
+    return found, left
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are ours, in the person's language."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Problem("cli.usage", message=message)
+
+
+def positive(text: str) -> int:
+    value = count(text)
+    if value < 1:
+        raise Problem("cli.not_a_count", given=text)
+    return value
+
+
+def whole(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**63:
+        raise Problem("cli.not_whole", given=text)
+    return int(text)
+
+
+def opened(folder: str | None, verb: str) -> "Run":
+    from latente.run import open_run
+
+    if folder is None:
+        raise Problem("cli.needs_argument", verb=verb, what=say("cli.a_run"))
+    return open_run(folder)
+
+
+def preset_called(name: str | None) -> RunConfig:
+    from latente.presets import PRESETS
+
+    if name is None:
+        raise Problem("cli.needs_argument", verb="train", what=say("cli.a_preset"))
+    if name not in PRESETS:
+        raise Problem("cli.unknown_preset", given=name, near=nearest(name, PRESETS))
+    return PRESETS[name]()
+
+
+def any_preset() -> RunConfig:
+    from latente.presets import PRESETS
+
+    return next(iter(PRESETS.values()))()

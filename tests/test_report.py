@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -461,6 +461,7 @@ def test_spread_and_non_finite_numbers_are_no_curves_of_their_own() -> None:
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-9, 1e9))
+@example(1000.0, 1e-9)
 def test_marks_of_an_axis_are_inside_and_enough(start: float, length: float) -> None:
     low = start * length
     marks = curves.nice(low, low + length)

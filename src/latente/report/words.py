@@ -27,7 +27,11 @@ def same(name: str) -> Text:
 
 def number(value: int | float) -> Text:
     """A number as each language writes it, four significant digits."""
-    return {lang: _number(value, lang) for lang in LANGUAGES}
+    return _written(value, 4)
+
+
+def _written(value: int | float, significant: int) -> Text:
+    return {lang: _number(value, lang, significant) for lang in LANGUAGES}
 
 
 def marks(values: list[float]) -> list[Text]:
@@ -36,7 +40,11 @@ def marks(values: list[float]) -> list[Text]:
         (d for d in range(5) if all(abs(round(v, d) - v) < 1e-9 * max(map(abs, values)) for v in values)), None
     )
     if decimals is None or max(map(abs, values)) >= 1e6:
-        return [number(value) for value in values]
+        tries = ([_written(value, digits) for value in values] for digits in range(4, 16))
+        return next(
+            (found for found in tries if len({text["es"] for text in found}) == len(values)),
+            [number(value) for value in values],
+        )
     sign = {True: "\N{MINUS SIGN}", False: ""}
     return [
         {lang: sign[value < 0] + _punctuated(f"{abs(value):,.{decimals}f}", lang) for lang in LANGUAGES}
@@ -95,14 +103,14 @@ def _in(lang: str, field: Field) -> str:
     return field if isinstance(field, str) else _number(field, lang)
 
 
-def _number(value: int | float, lang: str) -> str:
+def _number(value: int | float, lang: str, significant: int = 4) -> str:
     if not math.isfinite(value):
         return str(value)
-    size = abs(value) if isinstance(value, int) or abs(value) >= 1000 else float(f"{abs(value):.4g}")
+    size = abs(value) if isinstance(value, int) or abs(value) >= 1000 else float(f"{abs(value):.{significant}g}")
     power = ""
     if isinstance(value, int) or 1000 <= size < 1e15:
         digits = f"{size:,.0f}"
-    elif "e" in (digits := f"{size:.4g}"):
+    elif "e" in (digits := f"{size:.{significant}g}"):
         mantissa, _, exponent = digits.partition("e")
         digits, power = mantissa, f" × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     return ("\N{MINUS SIGN}" if value < 0 else "") + _punctuated(digits, lang) + power

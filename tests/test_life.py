@@ -25,10 +25,12 @@ from latente.messages import Problem
 from latente.objectives import Terms
 from latente.run import Run, open_run, runs
 from latente.training import life, recorder, resume, train
+from latente.training.adversarial import Adversarial
 from latente.training.assemble import assemble
 from latente.training.life import resolve
 from latente.training.machine import locked
 from latente.training.minimise import Minimise
+from latente.training.state import TrainState
 from toy import drawn, toy
 
 resource = pytest.importorskip("resource")  # limits on a process' files: POSIX only
@@ -633,3 +635,27 @@ def test_a_number_that_means_nothing_is_refused(
         train(override(toy(preset, grey), changes), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
     assert str(next(iter(changes.values()))).strip("(),") in str(problem.value)
+
+
+@pytest.mark.parametrize("halflife", [0, 16])
+@pytest.mark.parametrize("name", ["ae-hashing", "vae", "dcgan", "r3gan", "classifier"])
+def test_every_step_finds_its_networks_in_training_mode(
+    name: str, halflife: int, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples, measurements and checkpoints need them in evaluation mode, and must not leave them so."""
+    kind = Adversarial if name.endswith("gan") else Minimise
+    step: Any = kind.__call__
+    found = []
+
+    def looked_at(self: Any, state: TrainState, batch: Batch) -> Any:
+        found.append(all(module.training for module in state.nets.modules()))
+        assert state.averaged is None or not any(module.training for module in state.averaged.children())
+        return step(self, state, batch)
+
+    monkeypatch.setattr(kind, "__call__", looked_at)
+    often = {"sample_every": Images(16), "checkpoint_every": Images(24), "tick": Images(8)}
+    run = train(toy(name, grey, ema_halflife=Images(halflife), **often), out=tmp_path)
+    assert found == [True] * 8
+    (run.folder / "metrics.jsonl").unlink()
+    resume(run, images=80)
+    assert found == [True] * 10

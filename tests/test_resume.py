@@ -108,7 +108,8 @@ def assert_same_end(one: Run, two: Run) -> None:
     assert two.stopped() == one.stopped() == "finished"
     (tensors, plain), (others, other_plain) = last(one), last(two)
     assert plain == other_plain
-    assert {name.partition("/")[0] for name in tensors} >= {"nets", "averaged", "optimizers"}
+    kinds = {"nets", "optimizers"} | ({"averaged"} if one.config.training.ema_halflife else set())
+    assert {name.partition("/")[0] for name in tensors} >= kinds
     assert tensors.keys() == others.keys()
     different = [name for name in tensors if not torch.equal(tensors[name], others[name])]
     assert different == []
@@ -199,6 +200,19 @@ def test_every_optimizer_with_clipping_decay_and_accumulation(optimizer: str, gr
         straight = train(config, out=tmp_path / "runs")
     for copy in camera.copies:
         cut = runs(copy)[0]
+        assert_same_end(straight, resume(cut) if cut.stopped() is None else cut)
+
+
+@pytest.mark.parametrize("name", ["ae-denoising", "ae-hashing", "dcgan", "classifier"])
+def test_without_averages(name: str, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks that learn are those that are shown: showing them must leave no trace."""
+    config = toy(name, grey, ema_halflife=Images(0))
+    camera = Camera(tmp_path / "runs", tmp_path / "copies", 2, np.random.default_rng(2))
+    with watched(camera):
+        straight = train(config, out=tmp_path / "runs")
+    for copy in camera.copies:
+        cut = runs(copy)[0]
+        disturb(3)
         assert_same_end(straight, resume(cut) if cut.stopped() is None else cut)
 
 

@@ -193,7 +193,7 @@ class _Life:
             return
         go_on = self.recorder.pause()
         self.settle(state)
-        net = cast(Decoder, state.shown(self.assembly.decoder))
+        net = cast(Decoder, state.shown(self.assembly.decoder).eval())
         if self.dataset.facts.get("kind") == "points":
             self._portray(net, state)
         else:

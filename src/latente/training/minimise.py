@@ -87,7 +87,7 @@ def measured(
     the squared error of its reconstructions (pixels in [0, 1]) from codes or posterior means."""
 
     def measure(state: TrainState, batch: Batch) -> dict[str, Tensor]:
-        net: Any = state.shown("net")
+        net: Any = state.shown("net").eval()
         found = terms(net, batch, state.images)
         values = found.per_image | {"loss": total(found).expand(len(batch.images))}
         if decodes:

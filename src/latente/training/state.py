@@ -78,10 +78,10 @@ class TrainState:
                     old.copy_(new)
 
     def shown(self, name: str) -> nn.Module:
-        """A network to sample from, in evaluation mode: the averaged one where there is one."""
+        """A network to sample from: the averaged one where there is one."""
         averaged = self.averaged is not None and name in self.averaged
         nets = self.averaged if averaged and self.averaged is not None else self.nets
-        return nets[name].eval()
+        return nets[name]
 
 
 def averaged_copy(net: nn.Module, name: str) -> nn.ModuleDict:

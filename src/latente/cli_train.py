@@ -41,7 +41,7 @@ def train(argv: list[str]) -> int:
     options = parse_words(argv, flags, ("preset",), dotted=True)
     from latente.presets import suited
 
-    config = suited(preset_called(options["preset"]), options["data"] or "")
+    config = suited(preset_called(options["preset"]), options["dotted"].get("data.source") or options["data"] or "")
     config = _with_images(config, options["images"], options["dotted"])
     known = settings(config)
     changes: dict[str, Any] = {}

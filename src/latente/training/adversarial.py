@@ -185,7 +185,7 @@ class Adversarial:
         """Karras et al. 2020 (ADA), section 3: r_t = E[sign(D(real))] above its target means that the critic
         overfits."""
         if self.cure.augment != "ada":
-            return torch.ones(())
+            return torch.ones((), device=real_logits.device)
         if not self.signed:
             return self.strength(state)
         memory, turns = state.memory, _ADA_EVERY * self.optim.critic_steps
@@ -271,9 +271,10 @@ def scored(packing: int) -> Callable[[TrainState, Batch], dict[str, Tensor]]:
     images they tell of a critic that learned its images by heart."""
 
     def measure(state: TrainState, batch: Batch) -> dict[str, Tensor]:
-        whole = len(batch.images) // packing * packing
-        told = None if batch.condition is None else batch.condition[:whole]
+        n = len(batch.images)
+        order = torch.arange(-(-n // packing) * packing) % n  # the last pack is filled up with the first images
+        told = None if batch.condition is None else batch.condition[order]
         critic = state.nets["critic"].eval()
-        return {"critic/real": critic(packed(batch.images[:whole], packing), told)}
+        return {"critic/real": critic(packed(batch.images[order], packing), told)}
 
     return measure

@@ -56,9 +56,10 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     """Networks initialised from the run's seed, their optimizers, and the step that trains them."""
     shape = image_shape(dataset)
     classes = len(dataset.train.classes)
-    told = getattr(config.model, "conditional", False) or isinstance(config.model, ClassifierModel)
+    told = getattr(config.model, "conditional", False)
     if told and not classes:
         raise Problem("train.no_labels", source=config.data.source)
+    told = told or isinstance(config.model, ClassifierModel)
     torch.manual_seed(seed_at(config.training.seed, -1, 0))  # no step has rank -1
     nets = nn.ModuleDict(models.build(config, shape, classes))
     for net in nets.values():
@@ -189,16 +190,17 @@ def refit_batch_norm(net: nn.Module, images: ImageSet, conditional: bool) -> Non
         return
     device = next(net.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(_REFIT) % max(len(images.classes), 1) if conditional else None
+    classes = len(images.classes)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     with torch.no_grad():
-        for _ in range(_REFITS):
+        for i in range(_REFITS):
             z = net.prior(_REFIT, generator).to(device)  # type: ignore[operator]
-            net(z, None if labels is None else labels.to(device))
+            labels = torch.arange(i * _REFIT, (i + 1) * _REFIT, device=device) % classes if conditional else None
+            net(z, labels)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

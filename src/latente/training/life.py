@@ -218,7 +218,14 @@ class _Life:
         reals = self.dataset.train.gather(_spread(self.dataset.train, 2_000))
         cost = getattr(self.config.objective, "cost", "")
         critic = state.nets["critic"].eval()
-        picture = portrait(net, critic, reals, parse(self.config.data.source), cost, self.device)
+        packing = self.config.cure.packing if self.config.cure is not None else 1
+        company = reals[: packing - 1].reshape(1, -1, 1, 1).to(self.device)  # real points, the same beside every place
+
+        def seen(x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = critic(torch.cat([x, company.expand(len(x), -1, 1, 1)], 1))
+            return logits
+
+        picture = portrait(net, seen, reals, parse(self.config.data.source), cost, self.device)
         pictures.save(picture, self.run.folder / "samples" / f"{state.images:09d}.png")
 
     def _save(self, images: torch.Tensor, columns: int, kind: str, clock: int) -> None:

@@ -57,9 +57,9 @@ GAME: dict[str, Any] = {  # a generator with few kinks that moves slowly, before
     "optim.decay": "cosine",
     "optim.final": 0.01,
     "training.batch": 256,
-    "training.images": Images(2_000_000),
-    "training.ema-halflife": Images(100_000),
-    "training.sample-every": Images(40_000),
+    "training.images": Images(3_000_000),
+    "training.ema-halflife": Images(150_000),
+    "training.sample-every": Images(60_000),
 }
 
 

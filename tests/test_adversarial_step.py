@@ -12,7 +12,7 @@ from latente.config import AdversarialObjective, AdversarialOptim, CureConfig
 from latente.data.datasets import Dataset
 from latente.data.stream import Batch, Stream
 from latente.objectives.adversarial import critic_cost, generator_cost
-from latente.training.adversarial import Adversarial, fakes, lazily, memory, packed
+from latente.training.adversarial import Adversarial, fakes, lazily, memory, packed, scored
 from latente.training.assemble import Assembly, assemble, refit_batch_norm
 from latente.training.state import TrainState
 from toy import CURED, GAMES, image_set, toy
@@ -274,6 +274,40 @@ def test_instance_noise_falls_to_nothing() -> None:
     assert deviations == pytest.approx([0.5, 0.25, 0, 0], rel=0.02)
 
 
+def test_what_is_recorded_lies_where_the_scores_lie() -> None:
+    """A tick stacks what it records: one number on another device would stop the run."""
+    step, state = step_with(CureConfig(augment="diffaugment")), TrainState(nn.ModuleDict(), {})
+    assert step.adapt(state, torch.ones(8, device="meta"), 0).device.type == "meta"
+
+
+@pytest.mark.parametrize(("n", "packs"), [(1, [[0, 0]]), (2, [[0, 1]]), (3, [[0, 1], [2, 0]])])
+def test_held_out_images_are_packed_however_few_they_are(n: int, packs: list[list[int]]) -> None:
+    seen: list[Tensor] = []
+
+    class Critic(nn.Module):
+        def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+            seen.append(x)
+            return x.flatten(1).sum(1)
+
+    state = TrainState(nn.ModuleDict({"critic": Critic()}), {})
+    found = scored(2)(state, Batch(torch.arange(float(n)).view(n, 1, 1, 1), None))
+    assert seen[0].flatten(1).tolist() == packs and found["critic/real"].shape == (len(packs),)
+
+
+@pytest.mark.parametrize("name", ["dcgan conditional", "r3gan conditional"])
+def test_a_packed_decision_is_told_every_label(name: str) -> None:
+    one, other = (game(name, cure={"packing": 2}) for _ in range(2))
+    shown = batch(conditional=True)
+    assert shown.condition is not None
+    told = shown.condition.clone()
+    told[1] = (told[1] + 1) % 3  # of the second image of the first pack
+    with torch.no_grad():
+        a = one.step.judge(one.state, shown.images, shown.condition).logits  # type: ignore[attr-defined]
+        b = other.step.judge(other.state, shown.images, told).logits  # type: ignore[attr-defined]
+    assert a.shape == (4,) and ((a - b).abs() > 1e-7).tolist() == [True, False, False, False]
+    assert {len(value) for key, value in one.step(one.state, shown).items() if key.startswith("critic/")} == {4}
+
+
 def test_packing_joins_neighbours() -> None:
     images = torch.arange(24.0).view(6, 2, 1, 2)
     assert torch.equal(packed(images, 3)[1], torch.cat([images[3], images[4], images[5]]))
@@ -303,3 +337,23 @@ def test_averaged_weights_get_their_own_batch_norm() -> None:
     refit_batch_norm(shown, image_set(24, SHAPE), conditional=False)
     assert torch.equal(norm.running_mean, kept[0]) and norm.momentum == 0.1  # type: ignore[arg-type]
     assert not norm.training
+
+
+def test_batch_norm_is_estimated_over_every_class() -> None:
+    seen: list[Tensor] = []
+
+    class Generator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2)
+
+        def prior(self, n: int, generator: torch.Generator) -> Tensor:
+            return torch.randn(n, 2, generator=generator)
+
+        def forward(self, z: Tensor, condition: Tensor) -> Tensor:
+            seen.append(condition)
+            return self.norm(z)
+
+    many = replace(image_set(4, SHAPE), classes=tuple(str(i) for i in range(1000)))
+    refit_batch_norm(Generator(), many, conditional=True)
+    assert (torch.bincount(torch.cat(seen)) == 2).all()

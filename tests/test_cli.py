@@ -96,10 +96,10 @@ GAMES = [  # settings that people try, on 60 images of 8x8 without labels
     (["r3gan", "--resolution", "9"], "9"),
     (["dcgan", "--conditional"], "conditional"),
     (["r3gan", "--conditional"], "conditional"),
-    (["classifier"], "plain.npz"),
+    (["classifier"], " 0: "),
     (["gan", "--conditional"], "gan"),
     (["gan", "--cure.packing", "3"], "packing 3"),
-    (["dcgan", "--conditional", "--data", "{labelled}", "--cure.packing", "2"], "--cure.packing"),
+    (["dcgan", "--conditional", "--data", "{labelled}", "--cure.packing", "3"], "packing 3"),
     (["wgan", "--objective.penalty", "r1", "--objective.gamma", "1"], "--objective.clip 0.01"),
     (["dcgan", "--objective.penalty", "clip"], "--objective.clip"),
     (["dcgan", "--objective.penalty", "r1"], "--objective.gamma"),
@@ -114,6 +114,7 @@ GAMES = [  # settings that people try, on 60 images of 8x8 without labels
     (["dcgan", "--cure.label-smoothing", "0.1", "--objective.cost", "hinge"], "hinge"),
     (["gan", "--training.batch", "1", "--cure.minibatch-stddev", "true"], "1 "),
     (["vae", "--data", "points:grid25"], "points:grid25"),
+    (["vae", "--data.source", "points:grid25"], "points:grid25"),
     (["gan", "--data", "points:grid26"], "points:grid26"),
     (["gan", "--data", "points:grid25", "--resolution", "64"], "points:grid25"),
     (["gan", "--data", "points:grid25", "--cure.augment", "diffaugment"], "diffaugment"),
@@ -183,6 +184,14 @@ def test_dry_run_prints_a_configuration_that_reads_back(capsys):
 def test_settings_may_stand_before_the_preset(capsys):
     assert run("train", "--optim.lr", "0.25", "vae", "--dry-run") == 0
     assert json.loads(capsys.readouterr().out)["optim"]["lr"] == 0.25
+
+
+def test_points_are_points_however_they_are_asked_for(capsys):
+    found = []
+    for flag in ("--data", "--data.source"):
+        assert run("train", "gan", flag, "points:line", "--dry-run") == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1] and found[0]["model"]["latent"] == 1
 
 
 def test_a_shorter_run_scales_its_ramps_and_says_so(capsys):

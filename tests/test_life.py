@@ -473,6 +473,15 @@ def test_an_absurd_learning_rate(grey: Path, tmp_path: Path) -> None:
     assert run.network().decode(torch.zeros(1, 4)).isfinite().all()
 
 
+def test_a_packed_critic_is_portrayed_too(tmp_path: Path) -> None:
+    """It decides on several points: those beside each place are real ones."""
+    config = toy("gan", "points:ring8", sample_every=Images(64))
+    assert config.cure is not None
+    run = train(replace(config, cure=replace(config.cure, packing=4)), out=tmp_path)
+    assert run.stopped() == "finished"
+    assert [path.stem for path in sorted((run.folder / "samples").glob("*.png"))] == ["000000000", "000000064"]
+
+
 # ---- Starting from another run --------------------------------------------------------------------------------------
 
 
@@ -507,7 +516,8 @@ def test_a_run_from_another_one_survives_a_kill_before_its_first_checkpoint(grey
 def test_a_run_that_does_not_fit_is_refused(grey: Path, unlabelled: Path, tmp_path: Path) -> None:
     source = train(toy("vae", grey), out=tmp_path / "source")
     wider = toy("vae", grey)
-    for config in (toy("vae-mlp", grey), toy("vae", unlabelled), toy("ae-conv", grey), toy("vae conditional", grey)):
+    others = ("vae-mlp", "ae-conv", "vae conditional", "dcgan")
+    for config in (toy("vae", unlabelled), *(toy(name, grey) for name in others)):
         raised("train.from_mismatch", lambda config=config: train(config, out=tmp_path / "runs", start_from=source))
     wider = replace(wider, model=replace(wider.model, latent=5))
     problem = raised("train.from_mismatch", lambda: train(wider, out=tmp_path / "runs", start_from=source))

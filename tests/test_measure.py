@@ -96,6 +96,7 @@ def written(run: Run) -> list[dict[str, Any]]:
         (toy("dcgan", "Stacked_MNIST"), (3, 8, 8), 1000, {"modes"}),
         (toy("dcgan", "stacked-mnist"), (1, 8, 8), 1000, set()),
         (toy("vae", "set.npz"), (1, 8, 8), 0, set()),
+        (toy("vae", "set.npz"), (1, 8, 8), 1, set()),
         (toy("vae", "set.npz"), (1, 8, 8), 3, {"classes"}),
         (toy("ae-conv", "set.npz"), (1, 8, 8), 3, {"classes"}),
         (toy(CONDITIONED, "set.npz"), (1, 8, 8), 3, {"classes"}),

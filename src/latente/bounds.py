@@ -55,7 +55,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "training.seed": (0, 2**63 - 1),
 }
 _SMOOTHED = ("minimax", "non-saturating", "least-squares")  # costs with a label to smooth
-_MOST = 4 * 2**30  # bytes that the store of past fakes may take: more than a laptop has to spare
+_MOST = 2**30  # bytes that the store of past fakes may take: it is part of every checkpoint
 
 
 def check(config: RunConfig, image_shape: tuple[int, int, int]) -> None:
@@ -105,8 +105,6 @@ def _check_batch(config: RunConfig, optim: AdversarialOptim, cure: CureConfig, t
     compares = cure.minibatch_stddev or cure.minibatch_discrimination
     if compares and seen // cure.packing < 2:
         raise Problem("train.compares", batch=seen)
-    if cure.packing > 1 and getattr(config.model, "conditional", False):
-        raise Problem("train.packing_conditional")
 
 
 def _check_cures(

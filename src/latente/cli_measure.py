@@ -72,6 +72,8 @@ def _classifier(run: "Run", metrics: tuple[str, ...]) -> "Run | None":
         trained = training.train(config, out=folder, watch=watch)
     if trained.stopped() == "interrupted":  # half-trained, it would count wrongly
         raise KeyboardInterrupt
+    if trained.stopped() != "finished":
+        raise Problem("evaluate.needs_classifier", source=source)
     return trained
 
 

@@ -162,9 +162,7 @@ class R3GANModel:
 
     family: Literal["r3gan"] = "r3gan"
     latent: int = 64
-    width: int = (
-        8  # channels where maps have 32 pixels a side; twice as many at each halving (the paper: 768 at 4 to 32)
-    )
+    width: int = 8  # channels where maps have 32 pixels a side; twice as many at each halving (the paper: 768)
     widest: int = 64  # channels at most
     blocks: int = 1  # residual blocks a level
     groups: int = 1  # of the 3x3 convolutions

@@ -141,7 +141,7 @@ def on_points(config: RunConfig, dimensions: int) -> RunConfig:
     optim = replace(config.optim, beta1=0.0, beta2=0.99, decay="cosine")
     objective = config.objective
     line, penalised = dimensions == 1, objective.penalty == "r1+r2"
-    steps, shown = 8_000 if line else 10_000 if penalised else 14_000, 256 * optim.critic_steps
+    steps, shown = 12_000 if line else 10_000 if penalised else 14_000, 256 * optim.critic_steps
     if line:
         model = GANModel(latent=1, hidden=(32,), critic_hidden=(64, 64), zoom=2.0)
         optim = replace(optim, lr=5e-4, critic_lr=3e-3, final=0.01)

@@ -58,7 +58,7 @@ def applicable(run: Run) -> dict[str, Callable[[Run, int, Run | None], Rows]]:
     elif names.known(source) == "stacked-mnist":
         if run.dataset["image_shape"][0] == 3:
             found["modes"] = stacked_modes
-    elif run.dataset["classes"]:
+    elif len(run.dataset["classes"]) > 1:
         found["classes"] = class_shares
     return found
 

@@ -22,6 +22,7 @@ from latente.data.points import parse
 from latente.data.stream import Batch, Stream, see
 from latente.messages import Problem
 from latente.models import Decoder, ImageEncoder
+from latente.presets import suited
 from latente.run import Run
 from latente.training import precision
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
@@ -299,6 +300,7 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     t, optim = config.training, config.optim
     if t.images < 1 or t.batch < 1 or not 1 <= t.accumulate <= t.batch:
         raise Problem("train.nothing_to_do", images=t.images, batch=t.batch, accumulate=t.accumulate)
+    suited(config, config.data.source)  # refuses points to presets that know images alone
     check(config, image_shape(dataset))
     t = replace(
         t,
@@ -349,6 +351,9 @@ def _signature(config: RunConfig, dataset: Dataset) -> str:
 
 def adopt(state: TrainState, source: Run) -> None:
     """Begin with the weights of another run."""
+    if ("critic" in state.nets) != (source.config.cure is not None):  # a game's networks have other names
+        mine = state.nets.state_dict()
+        raise Problem("train.from_mismatch", folder=source.folder, first=next(iter(mine)), n=len(mine))
     for name, net in state.nets.items():
         weights = source.network(player=name).state_dict()
         mine = net.state_dict()

@@ -24,8 +24,7 @@ def average_decay(halflife: int, images: int, n: int) -> float:
     """How much of the averaged weights survives a batch of `n`: half of them every `halflife` images.
 
     The half-life is at most a twentieth of the images shown, so that the average forgets the initial weights
-    (StyleGAN2's
-    ramp-up).
+    (StyleGAN2's ramp-up).
     """
     effective = min(float(halflife), 0.05 * images)
     return float(0.5 ** (n / effective)) if effective > 0 else 0.0

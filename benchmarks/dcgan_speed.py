@@ -220,7 +220,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(2 if asked.quick else asked.rounds, 128 if asked.quick else asked.images, Path(folder))
     each = found["each_turn"]
-    ratio = round(statistics.median(np.divide(each["latente"], each["tutorial"])), 2)  # of each round: machines drift
+    ratio = round(
+        float(statistics.median(np.divide(each["latente"], each["tutorial"]))), 2
+    )  # of each round: machines drift
     result = {"benchmark": "dcgan_speed", "quick": asked.quick, "over_tutorial": ratio, "bars": BARS}
     result |= {"met": ratio >= BARS["over_tutorial"], **found}
     if not asked.quick:

@@ -40,9 +40,10 @@ from latente.data.datasets import load
 from latente.data.stream import Stream
 from latente.presets import PRESETS
 from latente.training.assemble import assemble, channels_last
-from latente.training.life import environment, facts, resolve
+from latente.training.life import environment, facts
 from latente.training.loop import fit
 from latente.training.recorder import Recorder
+from latente.training.resolve import resolve
 
 BARS = {"over_tutorial": 2.2}
 RESULT = Path(__file__).parent / "results" / "dcgan_speed.json"

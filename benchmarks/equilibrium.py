@@ -22,13 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from latente import checkpoint, run
+from finished import finished
+from latente import checkpoint
 from latente.config import Images, RunConfig, override
 from latente.data.points import world
 from latente.evaluation.equilibrium import of_run
 from latente.presets import PRESETS, suited
 from latente.run import Run
-from latente.training import resume, train
 
 BARS = {"advantage_nats": 0.02, "half_data": 0.03, "half_samples": 0.03, "back_nats": 0.03}
 RESULT = Path(__file__).parent / "results" / "equilibrium.json"
@@ -74,15 +74,6 @@ def recipe(cost: str, seed: int, quick: bool) -> RunConfig:
     return override(config, changes)
 
 
-def played(folder: Path, config: RunConfig, start_from: Run | None = None) -> Run:
-    """The finished run in `folder`: begun, gone on with, or found there."""
-    found = run.runs(folder)
-    if not found:
-        return train(config, out=folder, start_from=start_from)
-    done = found[-1].stopped() in ("finished", "non-finite")
-    return found[-1] if done else resume(found[-1])
-
-
 def pushed(here: Run, folder: Path, push: float) -> Run:
     """A copy of a finished run whose generator's points are all moved by `push` standard deviations of a mode."""
     clock = here.checkpoints()[-1]
@@ -119,7 +110,7 @@ def there(found: dict[str, Any]) -> bool:
 def game(cost: str, work: Path, quick: bool) -> dict[str, Any]:
     """Every seed of one cost, and what became of the generators that were pushed away."""
     folder = work / cost.replace(" ", "-")
-    runs = [played(folder / str(seed), recipe(cost, seed, quick)) for seed in SEEDS]
+    runs = [finished(folder / str(seed), recipe(cost, seed, quick)) for seed in SEEDS]
     seeds = [figures(here) for here in runs]
     found: dict[str, Any] = {"seeds": seeds, "there": sum(map(there, seeds))}
     if found["there"] < len(SEEDS) and not quick:
@@ -139,7 +130,7 @@ def returned(here: Run, folder: Path, cost: str, push: float, quick: bool) -> di
     config = recipe(cost, seed + len(SEEDS), quick)
     half = override(config, {"training.images": Images(config.training.images // 2)})
     before = round(of_run(away).advantage, 5)
-    return {"before": before, **figures(played(folder / f"{seed}-back-{push:g}", half, away))}
+    return {"before": before, **figures(finished(folder / f"{seed}-back-{push:g}", half, away))}
 
 
 def main() -> None:

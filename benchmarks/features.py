@@ -26,26 +26,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from finished import finished
 from latente import run
-from latente.config import Images, override
+from latente.config import Images, RunConfig, override
 from latente.data.datasets import load
 from latente.evaluation.features import write
 from latente.presets import PRESETS
-from latente.run import Run
-from latente.training import resume, train
 
 RESULT = Path(__file__).parent / "results" / "features.json"
 STRENGTHS = (0.0001, 0.001, 0.01)  # of C, tried for each kind of features
 Floats = NDArray[np.float32]
 
 
-def trained(work: Path, images: int) -> Run:
-    """The finished run in `work`: begun, gone on with, or found there."""
-    found = run.runs(work)
-    if found:
-        return found[-1] if found[-1].stopped() == "finished" else resume(found[-1])
-    changes = {"data.source": "fashion-mnist", "training.images": Images(images)}
-    return train(override(PRESETS["dcgan"](), changes), out=work)
+def recipe(images: int) -> RunConfig:
+    """What is trained where no run is given."""
+    return override(PRESETS["dcgan"](), {"data.source": "fashion-mnist", "training.images": Images(images)})
 
 
 def accuracy(train_x: Floats, train_y: NDArray[np.int64], test_x: Floats, test_y: NDArray[np.int64]) -> dict[str, Any]:
@@ -75,7 +70,7 @@ def main() -> None:
     asked = parser.parse_args()
     n = 1000 if asked.quick else asked.labels
     work = asked.work / "quick" if asked.quick else asked.work
-    here = run.open_run(asked.run) if asked.run else trained(work, 2_000 if asked.quick else 300_000)
+    here = run.open_run(asked.run) if asked.run else finished(work, recipe(2_000 if asked.quick else 300_000))
     dataset = load(here.config.data)
     assert dataset.train.labels is not None and dataset.test.labels is not None
     labels, truth = np.asarray(dataset.train.labels[:n]), np.asarray(dataset.test.labels)

@@ -21,14 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from latente import run
+from finished import finished
 from latente.config import RunConfig, count, override
 from latente.data import points
 from latente.evaluation import modes
 from latente.evaluation.measure import point_modes
 from latente.presets import PRESETS, scaled, suited
 from latente.run import Run
-from latente.training import resume, train
 
 SOURCE = "points:grid25"
 RESULT = Path(__file__).parent / "results" / "modes.json"
@@ -74,17 +73,6 @@ def recipe(arm: str, seed: int, images: int) -> RunConfig:
     return override(config, {"data.source": SOURCE, "training.seed": seed} | ARMS[arm])
 
 
-def trained(folder: Path, config: RunConfig) -> Run:
-    """The finished run in `folder`: begun, gone on with, or found there."""
-    found = run.runs(folder)
-    here = found[-1] if found else train(config, out=folder)
-    if found and here.stopped() != "finished":
-        here = resume(here)
-    if here.stopped() == "interrupted":
-        raise KeyboardInterrupt  # the same command goes on
-    return here
-
-
 def figures(here: Run) -> dict[str, Any]:
     """What is reported of a run."""
     found = point_modes(here, 0, None)
@@ -121,7 +109,7 @@ def main() -> None:
             folder = (
                 asked.work / ("quick" if asked.quick else "") / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             )
-            here = trained(folder, recipe(name, seed, images))
+            here = finished(folder, recipe(name, seed, images))
             table = presets if name in AS_THEY_COME else arms
             row = table.setdefault(name, {})[str(seed)] = figures(here)
             print(f"{name:26} seed {seed}: {row['modes']} modes, good {row['high_quality']:.3f}, KL {row['kl']}")

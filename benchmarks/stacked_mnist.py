@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from latente import run
+from finished import finished
 from latente.config import Images, RunConfig, override
 from latente.data.datasets import ImageSet, load
 from latente.data.stream import see
@@ -35,7 +35,6 @@ from latente.models.classifier import Classifier
 from latente.pictures import grid, save
 from latente.presets import PRESETS, scaled
 from latente.run import Run
-from latente.training import resume, train
 
 BARS = {"modes": 1000, "kl": 0.06, "kl_uniform": 0.06, "core_minutes": 30.0, "classifier_error": 0.006}
 RESULT = Path(__file__).parent / "results" / "stacked_mnist.json"
@@ -79,21 +78,10 @@ def shortened(config: RunConfig) -> RunConfig:
     return scaled(config, config.training.images // 200, keep=set())[0]
 
 
-def trained(folder: Path, config: RunConfig) -> Run:
-    """The finished run in `folder`: begun, gone on with, or found there."""
-    found = run.runs(folder)
-    here = found[-1] if found else train(config, out=folder)
-    if found and here.stopped() != "finished":
-        here = resume(here)
-    if here.stopped() == "interrupted":
-        raise KeyboardInterrupt  # the same command goes on
-    return here
-
-
 def digit_reader(work: Path, quick: bool) -> tuple[Classifier, dict[str, Any]]:
     """The classifier of single digits, trained or found, and what it is."""
     config = override(PRESETS["classifier"](), {"data.source": "mnist", "data.resolution": 32})
-    here = trained(work / "classifier", shortened(config) if quick else config)
+    here = finished(work / "classifier", shortened(config) if quick else config)
     net = here.network()
     assert isinstance(net, Classifier)
     error = [row for row in here.metrics() if "test/error" in row][-1]["test/error"]
@@ -152,7 +140,7 @@ def main() -> None:
     real = coverage(read(reals, classifier), np.asarray(data.train.labels))
     for seed in SEEDS[:1] if asked.quick else tuple(map(int, asked.seeds.split(","))):
         for arm in [asked.only] if asked.only else ARMS:
-            here = trained(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
+            here = finished(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
             row = figures(here, classifier, data.train, asked.quick)
             arms.setdefault(arm, {})[str(seed)] = row
             print(f"{arm:15} seed {seed}: {row['modes']} modes, KL {row['kl']:.3f}, {row['minutes']} min", flush=True)

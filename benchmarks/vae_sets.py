@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from latente import run
+from finished import finished
 from latente.config import Images, RunConfig, override
 from latente.presets import PRESETS
 from latente.run import Run
-from latente.training import resume, train
 
 BARS = {"fashion-mnist": {"test_mse": 0.011, "core_minutes": 30.0}}
 RESULT = Path(__file__).parent / "results" / "vae_sets.json"
@@ -45,14 +44,6 @@ def recipe(name: str, quick: bool) -> RunConfig:
     if quick:
         changes["training.images"] = Images(2_000)
     return override(PRESETS["vae"](), changes)
-
-
-def trained(folder: Path, config: RunConfig) -> Run:
-    """The finished run in `folder`: begun, gone on with, or found there."""
-    found = run.runs(folder)
-    if not found:
-        return train(config, out=folder)
-    return found[-1] if found[-1].stopped() == "finished" else resume(found[-1])
 
 
 def figures(here: Run) -> dict[str, Any]:
@@ -86,7 +77,7 @@ def main() -> None:
     found: dict[str, Any] = {} if asked.quick else stored
     for name in [asked.only] if asked.only else SETS:
         work = asked.work / ("quick" if asked.quick else "") / name
-        found[name] = figures(trained(work, recipe(name, asked.quick)))
+        found[name] = figures(finished(work, recipe(name, asked.quick)))
         found[name]["bars"] = BARS.get(name)
         result = {"benchmark": "vae_sets", "quick": asked.quick, "sets": found}
         if not asked.quick:

@@ -27,9 +27,9 @@ from latente.run import Run, open_run, runs
 from latente.training import life, recorder, resume, train
 from latente.training.adversarial import Adversarial
 from latente.training.assemble import assemble
-from latente.training.life import resolve
 from latente.training.machine import locked
 from latente.training.minimise import Minimise
+from latente.training.resolve import resolve
 from latente.training.state import TrainState
 from toy import drawn, toy
 

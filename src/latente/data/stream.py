@@ -73,6 +73,11 @@ class Stream:
         return np.concatenate(parts)
 
 
+def lasting(binarisation: Binarisation) -> Binarisation:
+    """How to show images the same way every time: bits that training draws anew are drawn once for ever."""
+    return "fixed" if binarisation == "dynamic" else binarisation
+
+
 def see(
     images: Tensor,
     binarisation: Binarisation = "none",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from latente.config import AdversarialObjective
 from latente.data.points import world
-from latente.objectives.adversarial import belief, cross_entropy_fake, cross_entropy_real
+from latente.objectives.adversarial import advantage, belief, cross_entropy_fake, cross_entropy_real
 from latente.portraits import latents, push_forward
 from latente.run import Run
 
@@ -163,12 +163,9 @@ def best_response(
         optimizer.step()
         decay.step()
     with torch.no_grad():
-        gains = [
-            math.log(2) - cost(net(sample(samples))).double()
-            for cost, sample in ((cross_entropy_real, real), (cross_entropy_fake, made))
-        ]
-    error = math.sqrt(sum(float(gain.var()) / samples for gain in gains))
-    return float(sum(gain.mean() for gain in gains)), error
+        on_data, on_samples = (net(sample(samples)).double() for sample in (real, made))
+    spread = cross_entropy_real(on_data).var() + cross_entropy_fake(on_samples).var()
+    return float(advantage(on_data, on_samples)), math.sqrt(float(spread) / samples)
 
 
 class _Fresh(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 from latente import models
 from latente.config import DataConfig, RunConfig, VAEObjective
 from latente.data.datasets import ImageSet, load
-from latente.data.stream import Binarisation, see
+from latente.data.stream import Binarisation, lasting, see
 from latente.messages import Problem
 from latente.run import Run
 
@@ -62,7 +62,7 @@ def seen_as(config: RunConfig) -> Binarisation:
     objective = config.objective
     if not isinstance(objective, VAEObjective) or objective.likelihood != "bernoulli":
         return "none"
-    return "fixed" if objective.binarisation == "dynamic" else objective.binarisation
+    return lasting(objective.binarisation)
 
 
 @torch.no_grad()

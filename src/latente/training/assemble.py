@@ -24,7 +24,7 @@ from latente.config import (
     VAEObjective,
 )
 from latente.data.datasets import Dataset, ImageSet
-from latente.data.stream import Batch, Binarisation, see
+from latente.data.stream import Batch, Binarisation, lasting, see
 from latente.messages import Problem
 from latente.models import autoencoder, classifier, vae
 from latente.objectives import Terms
@@ -93,7 +93,7 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
             if objective.likelihood == "bernoulli":
                 binarisation = objective.binarisation
             if model.prior == "mixture":
-                settle = partial(fit_prior, binarisation="fixed" if binarisation == "dynamic" else binarisation)
+                settle = partial(fit_prior, binarisation=lasting(binarisation))
         case ClassifierModel(), SupervisedObjective() as objective:
             terms = classifier.terms(objective)
         case _:

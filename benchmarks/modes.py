@@ -25,7 +25,8 @@ from finished import finished
 from latente.config import RunConfig, count, override
 from latente.data import points
 from latente.evaluation import modes
-from latente.evaluation.measure import point_modes
+from latente.evaluation.of_modes import point_modes
+from latente.evaluation.subject import Subject
 from latente.presets import PRESETS, scaled, suited
 from latente.run import Run
 
@@ -75,7 +76,7 @@ def recipe(arm: str, seed: int, images: int) -> RunConfig:
 
 def figures(here: Run) -> dict[str, Any]:
     """What is reported of a run."""
-    found = point_modes(here, 0, None)
+    found = point_modes(Subject(here))
     seconds = sum(row["seconds"] for row in here.timing())
     threads = json.loads((here.folder / "environment.json").read_text(encoding="utf-8"))["threads"]
     return {name: row["value"] for name, row in found.items()} | {

@@ -1,62 +1,24 @@
 """The bounds of log p(x) against models whose log p(x) is known: probabilistic PCA, and two latents on a grid."""
 
 import math
-from itertools import product
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch import Tensor
+from torch.distributions import Independent, Normal
 
-from latente.config import VAEModel, VAEObjective
-from latente.evaluation.likelihood import activity, elbo, importance_bound, importance_sampling, standard_error
-from latente.models.vae import VAE, Posterior
-
-SIGMA = 0.1
-
-
-def linear_gaussian() -> tuple[VAE, Tensor, Tensor]:
-    """Probabilistic PCA of 2 latents and 6 pixels as a VAE with an encoder that is wrong in mean and variance.
-
-    Returns it, images drawn from it [N, 1, 2, 3] in [-1, 1] units, and their exact log p(x) [N] (pixels in [0, 1]).
-    """
-    torch.manual_seed(0)
-    model = VAEModel(kind="mlp", hidden=(), latent=2, init="torch")
-    net = VAE(model, VAEObjective(likelihood="gaussian", sigma="fixed", sigma_value=SIGMA), (1, 2, 3)).eval()
-    encoder, decoder = linear(net.encoder), linear(net.decoder)
-    with torch.no_grad():
-        torch.nn.init.normal_(decoder.weight, 0, 0.5)
-        torch.nn.init.normal_(decoder.bias, 0, 0.1)
-        w, b = decoder.weight / 2, (decoder.bias + 1) / 2  # [6, 2], [6]: pixels in [0, 1]
-        precision = w.T @ w / SIGMA**2 + torch.eye(2)  # of the true posterior, [2, 2]
-        gain = torch.linalg.solve(precision, w.T) / SIGMA**2  # [2, 6]
-        spread = precision.inverse().diagonal().sqrt()  # [2]
-        encoder.weight.zero_()
-        encoder.weight[:2] = gain
-        encoder.bias[:2] = -gain @ b + torch.tensor([0.5, -0.4]) * spread  # shifted by half a standard deviation
-        encoder.bias[2:] = torch.log(1.8 * spread**2)  # inflated, and without the true correlation
-        z = torch.randn(100, 2)
-        x = z @ w.T + b + SIGMA * torch.randn(100, 6)  # [N, 6]
-        exact = MultivariateNormal(b, w @ w.T + SIGMA**2 * torch.eye(6)).log_prob(x)
-    return net, (2 * x - 1).view(-1, 1, 2, 3), exact
-
-
-def linear(network: nn.Module) -> nn.Linear:
-    """The only layer of a network without hidden ones."""
-    [layer] = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    return layer
-
-
-def bernoulli() -> tuple[VAE, Tensor]:
-    """A Bernoulli VAE with 2 latents and all the 16 images of 2x2 binary pixels."""
-    torch.manual_seed(1)
-    net = VAE(VAEModel(kind="mlp", hidden=(8,), latent=2), VAEObjective(likelihood="bernoulli"), (1, 2, 2)).eval()
-    with torch.no_grad():
-        for parameter in net.decoder.parameters():
-            parameter.normal_(0, 1.5)
-        for parameter in net.encoder.parameters():
-            parameter.normal_(0, 0.3)
-    return net, torch.tensor(list(product((-1.0, 1.0), repeat=4))).view(16, 1, 2, 2)
+from known import bernoulli, linear, linear_gaussian, on_grid
+from latente.evaluation.likelihood import (
+    activity,
+    bits_per_dim,
+    bits_refused,
+    elbo,
+    importance_bound,
+    importance_sampling,
+    standard_error,
+)
+from latente.models.vae import Posterior
+from latente.objectives.reconstruction import discretised_logistic_nll
 
 
 def error_of(bound: Tensor, effective: Tensor, k: int) -> Tensor:
@@ -91,12 +53,7 @@ def test_repeats_scatter_as_the_standard_error_says():
 
 def test_two_latents_against_an_integral_on_a_grid():
     net, x = bernoulli()
-    side = torch.linspace(-7, 7, 141)
-    z = torch.cartesian_prod(side, side)  # [141^2, 2]
-    with torch.no_grad():
-        log_px = net.log_likelihood(x[:, None], net.output(z)[None])  # [16, 141^2]
-    log_pz = Independent(Normal(torch.zeros(2), torch.ones(2)), 1).log_prob(z)
-    exact = (log_px.double() + log_pz).logsumexp(1) + 2 * math.log(14 / 140)  # [16]
+    exact = on_grid(net, x)
     assert exact.exp().sum() == pytest.approx(1, abs=1e-5)  # the grid is fine and wide enough
     k = 5000
     bound, effective = importance_sampling(net, x, k, chunk=16 * 1000, seed=2)
@@ -226,3 +183,32 @@ def test_refuses_no_samples():
         importance_bound(net, x, 0)
     with pytest.raises(ValueError, match="at least 1"):
         elbo(net, x, 0)
+
+
+def test_bits_of_a_uniform_model_are_eight_and_of_a_known_coin_one():
+    assert bits_per_dim(-12 * math.log(256), 12) == pytest.approx(8)
+    assert bits_per_dim(-784 * math.log(2), 784) == pytest.approx(1)
+    assert bits_per_dim(0.0, 5, bin_width=1 / 256) == pytest.approx(8)  # the uniform density over [0, 1]^5
+    assert bits_per_dim(-5 * math.log(255), 5, bin_width=1.0) == pytest.approx(math.log2(255))
+
+
+def test_bits_of_levels_and_of_their_dequantised_density_agree_for_a_broad_logistic():
+    """The density of x + u, u uniform over a level, is the smoothed mass: the bound is tight where it is broad."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(60, 200, (1, 1, 40, 40), generator=generator) / 127.5 - 1  # levels in [-1, 1], 2/255 apart
+    scale = torch.full_like(x, 0.3)
+    exact = -float(discretised_logistic_nll(torch.zeros_like(x), scale.log(), x))
+    u = (torch.rand((2000, 40 * 40), generator=generator) - 0.5) * 2 / 255
+    t = (x.flatten() + u) / 0.3
+    density = float((-t - 2 * torch.nn.functional.softplus(-t) - math.log(0.3)).sum(1).mean())
+    of_density = bits_per_dim(density, 1600, bin_width=2 / 255)
+    assert of_density == pytest.approx(bits_per_dim(exact, 1600), abs=1e-4)
+    assert bits_per_dim(density, 1600) < 1.5 < 6.5 < of_density  # what it would be without the width of a bin
+
+
+def test_a_density_of_whole_levels_has_no_bits():
+    assert bits_refused("logistic") is None and bits_refused("bernoulli") is None
+    assert bits_refused("gaussian", dequantised=True) is None
+    assert "sigma" in bits_refused("gaussian")
+    with pytest.raises(ValueError, match="width"):
+        bits_per_dim(1.0, 3, bin_width=0)

@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from latente.messages import say
+
 BURDA_THRESHOLD = 0.01  # Burda et al. 2015, section 5.2: a latent with more variance than this is active
 
 
@@ -151,3 +153,25 @@ def activity(vae: LatentModel, x: Tensor, *, chunk: int = 500, condition: Tensor
 def standard_error(values: Tensor) -> float:
     """Standard error of the mean over images of values [N], N > 1: how far another test set would be."""
     return float(values.double().std() / math.sqrt(len(values)))
+
+
+def bits_per_dim(nats: float, dims: int, bin_width: float | None = None) -> float:
+    """log p(x) of an image of `dims` values (C H W), in nats, as bits a value: -log p / (dims log 2). Less is better.
+
+    Only the probability of whole levels can be compared: that of the discretised logistic (`bin_width` None; at most 8
+    for a model of 256 levels that learned anything), or a bound of it. A density p over dequantised data, x + u with u
+    uniform over one level, gives one: log P(x) >= E_u[log p(x + u)] + dims log(bin_width), with `bin_width` the width
+    of a level in the unit of the density, 1/256 over [0, 1] (Theis et al. 2016, 1511.01844, section 3.1).
+    """
+    if dims < 1 or (bin_width is not None and bin_width <= 0):
+        raise ValueError(f"dims is at least 1 and a bin has some width, not {dims} and {bin_width}")
+    log_probability = nats if bin_width is None else nats + dims * math.log(bin_width)
+    return -log_probability / (dims * math.log(2))
+
+
+def bits_refused(likelihood: str, dequantised: bool = False) -> str | None:
+    """Why a model of this likelihood has no bits per dimension, as a sentence; None where it has.
+
+    A Gaussian density of 8-bit pixels grows without end as sigma shrinks onto the levels: no code has that length.
+    """
+    return say("likelihood.density_has_no_bits") if likelihood == "gaussian" and not dequantised else None

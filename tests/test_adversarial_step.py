@@ -12,7 +12,7 @@ from latente.config import AdversarialObjective, AdversarialOptim, CureConfig
 from latente.data.datasets import Dataset
 from latente.data.stream import Batch, Stream
 from latente.objectives.adversarial import critic_cost, generator_cost
-from latente.training.adversarial import Adversarial, fakes, lazily, memory, packed, scored
+from latente.training.adversarial import Adversarial, fakes, lazily, memory, packed, saturated, scored
 from latente.training.assemble import Assembly, assemble, refit_batch_norm
 from latente.training.state import TrainState
 from toy import CURED, GAMES, image_set, toy
@@ -357,3 +357,44 @@ def test_batch_norm_is_estimated_over_every_class() -> None:
     many = replace(image_set(4, SHAPE), classes=tuple(str(i) for i in range(1000)))
     refit_batch_norm(Generator(), many, conditional=True)
     assert (torch.bincount(torch.cat(seen)) == 2).all()
+
+
+# ---- What the diagnosis is told --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*GAMES, *CURED])
+def test_margins_are_differences_of_the_pairs(name: str) -> None:
+    assembly = game(name)
+    metrics = assembly.step(assembly.state, batch(conditional=assembly.conditional))
+    assert torch.allclose(metrics["critic/margin"], metrics["critic/real"] - metrics["critic/fake"])
+    cost = toy(name).objective.cost  # type: ignore[attr-defined]
+    assert ("critic/saturated" in metrics) == (cost not in ("wasserstein", "least-squares"))
+    if "critic/saturated" in metrics:
+        assert metrics["critic/saturated"].shape == metrics["critic/margin"].shape
+        assert set(metrics["critic/saturated"].tolist()) <= {0.0, 1.0}
+
+
+def test_a_saturated_critic_is_sure_of_both_or_of_their_difference() -> None:
+    """D(real) > 0.99 and D(fake) < 0.01, or sigmoid(real - fake) > 0.99: by the sigmoid itself."""
+    real, fake = torch.meshgrid(torch.linspace(-8, 8, 33), torch.linspace(-8, 8, 33), indexing="ij")
+    sure = (torch.sigmoid(real.double()) > 0.99) & (torch.sigmoid(fake.double()) < 0.01)
+    for cost in ("minimax", "non-saturating", "hinge"):
+        found = saturated(cost, real, fake)
+        assert found is not None and torch.equal(found, sure.float()) and 0 < found.mean() < 0.1
+    apart = torch.sigmoid(real.double() - fake.double()) > 0.99
+    found = saturated("relativistic", real, fake)
+    assert found is not None and torch.equal(found, apart.float())
+    shifted = saturated("relativistic", real + 100, fake + 100)  # which has no zero
+    assert shifted is not None and torch.equal(shifted, found)
+    assert saturated("wasserstein", real, fake) is None and saturated("least-squares", real, fake) is None
+
+
+def test_where_a_critic_is_saturated_minimax_gives_the_generator_next_to_nothing() -> None:
+    fake = torch.linspace(-10, 10, 200, requires_grad=True)
+    (gradient,) = torch.autograd.grad(generator_cost("minimax", fake).sum(), fake)
+    done = saturated("minimax", torch.full((200,), 5.0), fake)
+    assert (
+        done is not None
+        and (gradient.abs()[done.bool()] < 0.011).all()
+        and (gradient.abs()[~done.bool()] > 0.0099).all()
+    )

@@ -11,7 +11,9 @@ import latente
 
 SOURCE = Path(latente.__file__).parent
 HEAVY = ("torch", "numpy", "PIL", "matplotlib", "sklearn", "scipy", "safetensors")
-COMMAND_LINE = ("__main__", "cli", "cli_arguments", "cli_measure", "cli_train")  # whatever they need, but late
+COMMAND_LINE = (  # whatever they need, but late
+    *("__main__", "cli", "cli_arguments", "cli_compare", "cli_diagnose", "cli_measure", "cli_museum", "cli_train"),
+)
 MODELS = {"autoencoder", "vae", "gan", "dcgan", "r3gan", "classifier"}
 
 
@@ -68,10 +70,11 @@ LAYERED = {
     "messages": set(),
     "config": {"messages"},
     "bounds": {"config", "messages"},
-    "presets": {"config", "messages", "presets_autoencoder", "presets_gan", "presets_vae"},
+    "presets": {"config", "messages", "presets_autoencoder", "presets_classifier", "presets_gan", "presets_vae"},
     "presets_gan": {"config"},
     "portraits": set(),
     "presets_autoencoder": {"config"},
+    "presets_classifier": {"config"},
     "presets_vae": {"config"},
     "pictures": set(),
     "kl_weight": {"config", "messages"},
@@ -84,11 +87,15 @@ LAYERED = {
     "evaluation": {
         *("config", "data", "evaluation", "layers", "messages", "models", "objectives", "pictures", "portraits", "run"),
     },
+    "diagnosis": {
+        *("config", "data", "diagnosis", "evaluation", "messages", "models", "objectives", "pictures", "portraits"),
+        *("presets", "run"),
+    },
     "exploration": {"config", "data", "exploration", "messages", "models", "run", "pictures"},
-    "report": {"config", "data", "evaluation", "messages", "models", "pictures", "report", "run"},
+    "report": {"config", "data", "diagnosis", "evaluation", "messages", "models", "pictures", "report", "run"},
     "training": {
         *("bounds", "checkpoint", "config", "data", "layers", "messages", "models", "objectives", "pictures", "run"),
-        *("portraits", "training"),
+        *("diagnosis", "evaluation", "portraits", "training"),
         "presets",  # the estimated time of each
     },
     "terminal": {"messages"},
@@ -97,7 +104,7 @@ LAYERED = {
 
 @pytest.mark.parametrize("part", LAYERED)
 def test_a_part_imports_what_it_may(part: str) -> None:
-    assert within(part) or part in ("report", "exploration", "evaluation"), f"there is no {part}"
+    assert within(part) or part == "diagnosis", f"there is no {part}"
     for name in within(part):
         for imported in ours(TREES[name]):
             assert imported.partition(".")[0] in LAYERED[part] | {part}, f"{name} imports {imported}"
@@ -144,7 +151,7 @@ def test_training_names_the_families_in_one_file() -> None:
 
 def test_nobody_but_the_command_line_imports_training() -> None:
     for name in TREES:
-        if name.partition(".")[0] in ("training", "cli", "cli_train", "cli_measure"):
+        if name.partition(".")[0] in ("training", "cli", "cli_train", "cli_measure", "cli_museum"):
             continue
         assert not [m for m in ours(TREES[name], typing_too=True) if m.startswith("training")], name
 

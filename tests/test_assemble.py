@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from latente.config import OptimConfig
+from latente.config import Images, OptimConfig, SupervisedObjective
+from latente.data import caras
 from latente.data.datasets import Dataset
+from latente.data.stream import Batch
 from latente.messages import Problem
-from latente.training.assemble import Assembly, assemble, channels_last, image_shape, mean_image, optimizer
-from toy import NAMES, image_set, toy
+from latente.training.assemble import (
+    Assembly,
+    assemble,
+    channels_last,
+    described,
+    image_shape,
+    mean_image,
+    optimizer,
+)
+from latente.training.life import resume, train
+from latente.training.minimise import parts
+from toy import NAMES, factor_set, image_set, toy
 
 CPU = torch.device("cpu")
 
@@ -96,3 +108,72 @@ def test_the_optimizer_is_the_one_asked_for(name: str, kind: type[torch.optim.Op
         assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-3)
     assert group.get("momentum", 0.8) == 0.8
     assert group.get("fused") is (True if name == "adam" else None)
+
+
+# ---- Readers: labels, rotations, factors -----------------------------------------------------------------------------
+
+
+def factors() -> Dataset:
+    return Dataset(factor_set(), factor_set(6, seed=1), {}, Path())
+
+
+def test_who_is_told_what() -> None:
+    told = {name: assemble(toy(name), dataset(), CPU).conditional for name in ("classifier", "classifier-rotations")}
+    assert told == {"classifier": True, "classifier-rotations": False}
+    assert assemble(toy("classifier-factors"), factors(), CPU).conditional
+    assert assemble(toy("classifier-rotations"), dataset(labels=False), CPU).state.nets["net"].classes == 4
+
+
+def test_a_reader_of_factors_finds_out_which_there_are() -> None:
+    config = toy("classifier-factors")
+    made = described(config, factors())
+    assert made.objective.factors == "third 3, down, bright 2"  # type: ignore[union-attr]
+    assert described(made, factors()) == made
+    assert described(toy("classifier"), factors()) == toy("classifier")
+    assert described(config, dataset()).objective.factors == "label 3"  # type: ignore[union-attr]
+    net = assemble(config, factors(), CPU).state.nets["net"]
+    known = factors().train.factors
+    assert known is not None and net.mean[1].item() == pytest.approx(known["down"].mean(), rel=1e-6)
+    rare = factor_set(6, seed=1)  # a value that is held out must have its place all the same
+    rare = replace(rare, factors={**rare.factors, "bright": np.full(6, 4)})  # type: ignore[dict-item]
+    made = described(config, Dataset(factor_set(), rare, {}, Path()))
+    assert made.objective.factors == "third 3, down, bright 5"  # type: ignore[union-attr]
+
+
+def test_a_reader_of_factors_needs_some() -> None:
+    config = toy("classifier-factors")
+    with pytest.raises(Problem) as problem:
+        assemble(config, dataset(labels=False), CPU)
+    assert problem.value.key == "classifier.no_factors"
+    other = replace(config, objective=SupervisedObjective(task="factors", factors="colour 7"))
+    with pytest.raises(Problem) as problem:
+        assemble(other, factors(), CPU)
+    assert problem.value.key == "classifier.other_factors" and "colour 7" in str(problem.value)
+
+
+def test_a_run_that_reads_the_factors_of_caras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the preset to the reading, and resumed bit for bit."""
+    monkeypatch.setenv("LATENTE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(caras, "TRAIN", 48)
+    monkeypatch.setattr(caras, "TEST", 12)
+    config = toy("classifier-factors", "caras")
+    run = train(config, out=tmp_path / "straight")
+    names = {factor.name: factor.kind for factor in caras.FACTORS}
+    row = [row for row in run.metrics() if "test/error" in row][-1]
+    kinds = {"discrete": "test/error", "continuous": "test/rmse"}
+    assert {f"{kinds[kind]}/{name}" for name, kind in names.items()} < set(row)
+    wrong = [row[f"test/error/{name}"] for name, kind in names.items() if kind == "discrete"]
+    assert row["test/error"] == pytest.approx(np.mean(wrong), rel=1e-5) and run.measure() == "test/error"
+    assert run.config.objective.factors.startswith("background 8, ")  # type: ignore[union-attr]
+    images, truth = caras.generate("test", 0, 12, 32)
+    read = run.network().predict_factors(torch.from_numpy(images).float() / 127.5 - 1)
+    assert {name: values.dtype.kind for name, values in read.items()} == {n: v.dtype.kind for n, v in truth.items()}
+    half = train(replace(config, training=replace(config.training, images=Images(40))), out=tmp_path / "cut")
+    assert resume(half, images=64).network().state_dict().keys() == run.network().state_dict().keys()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_batch_of_factors_is_cut_like_its_images(count: int) -> None:
+    condition = torch.arange(21.0).view(7, 3)
+    cut = [part for part, _ in parts(Batch(torch.arange(7.0).view(7, 1, 1, 1), condition), count)]
+    assert torch.equal(torch.cat([part.condition for part in cut if part.condition is not None]), condition)

@@ -1,15 +1,22 @@
-"""The classifier: shapes, what its terms say, shifts, and that it learns."""
+"""The classifier: shapes, what its terms say of each task, shifts and turns, and that it learns."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from latente.config import ClassifierModel, SupervisedObjective
-from latente.data.stream import Batch
+from latente.data.stream import Batch, Stream, known
 from latente.messages import Problem
-from latente.models.classifier import Classifier, shifted, terms
+from latente.models.classifier import WEIGHT, Classifier, described, heads, shifted, sizes, terms, turned
+from toy import factor_set
 
 SMALL = ClassifierModel(width=4, hidden=(12, 6), dropout=0.5)
+PLAIN = ClassifierModel(width=4, hidden=(16,), dropout=0.0)
+ROTATIONS = SupervisedObjective(task="rotations")
+FACTORS = SupervisedObjective(task="factors", factors="third 3, down, bright 2")
 
 
 def build(shape: tuple[int, int, int] = (1, 8, 8), classes: int = 3, model: ClassifierModel = SMALL) -> Classifier:
@@ -117,3 +124,155 @@ def test_what_it_cannot_learn_from() -> None:
         build((1, 1, 2))
     with pytest.raises(ValueError, match="labels"):
         terms(SupervisedObjective())(build(), Batch(torch.zeros(2, 1, 8, 8), None), 0)
+    with pytest.raises(Problem, match="9x8"):
+        Classifier(SMALL, (1, 8, 9), 0, ROTATIONS)
+    with pytest.raises(ValueError, match="which factors"):
+        Classifier(SMALL, (1, 8, 8), 0, SupervisedObjective(task="factors"))
+
+
+# ---- Which way up ----------------------------------------------------------------------------------------------------
+
+
+def test_turns_against_numpy() -> None:
+    x = torch.randn(9, 3, 5, 5)
+    turns = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0, 1])
+    for memory in (torch.contiguous_format, torch.channels_last):
+        found = turned(x.contiguous(memory_format=memory), turns)
+        for n in range(9):
+            assert np.array_equal(found[n].numpy(), np.rot90(x[n].numpy(), int(turns[n]), (1, 2)))
+
+
+def test_the_turns_of_training_are_drawn_and_those_of_a_test_go_round() -> None:
+    torch.manual_seed(0)
+    net, x = Classifier(PLAIN, (1, 8, 8), 0, ROTATIONS), torch.randn(64, 1, 8, 8)
+    assert net.classes == 4 and net(x).shape == (64, 4)
+    step = terms(ROTATIONS)
+    torch.manual_seed(3)
+    found = step(net, Batch(x, None), 0)
+    torch.manual_seed(3)
+    turns = torch.randint(4, (64,))
+    assert turns.bincount().min() > 5
+    torch.testing.assert_close(found.per_image["loss"], F.cross_entropy(net(turned(x, turns)), turns, reduction="none"))
+    net.eval()
+    before = torch.get_rng_state()
+    found = step(net, Batch(x, torch.zeros(64, dtype=torch.int64)), 0)  # labels have no say
+    turns = torch.arange(64) % 4
+    torch.testing.assert_close(found.per_image["loss"], F.cross_entropy(net(turned(x, turns)), turns, reduction="none"))
+    assert torch.equal(found.per_image["error"], (net.predict(turned(x, turns)) != turns).float())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_it_learns_which_way_up_images_are() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 1, 8, 8) * 0.3
+    x[:, :, :3] += 1  # the sky
+    net, step = Classifier(PLAIN, (1, 8, 8), 0, ROTATIONS), terms(ROTATIONS)
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        step(net, Batch(x, None), 0).per_image["loss"].mean().backward()
+        optimizer.step()
+    assert step(net.eval(), Batch(x, None), 0).per_image["error"].mean() < 0.05
+
+
+# ---- Factors ---------------------------------------------------------------------------------------------------------
+
+
+def reader(model: ClassifierModel = PLAIN) -> Classifier:
+    torch.manual_seed(0)
+    net = Classifier(model, (3, 8, 8), 0, FACTORS)
+    net.start_from(known(factor_set()))
+    return net
+
+
+def everything(n: int = 24) -> Batch:
+    return Stream(factor_set(n), conditional=True).take(0, n)
+
+
+def test_heads_are_described_in_words() -> None:
+    factors = factor_set().factors
+    assert factors is not None and described(factors) == FACTORS.factors
+    assert heads(FACTORS.factors) == {"third": 3, "down": 0, "bright": 2}
+    assert described({"constant": np.zeros(5, np.int64)}) == "constant 2"
+    assert sizes(heads(FACTORS.factors)) == [3, 1, 2]
+
+
+def test_a_head_a_factor() -> None:
+    net, batch = reader().eval(), everything()
+    assert net(batch.images).shape == (24, 6) and net.features(batch.images).shape == (24, 16)
+    down = factor_set().factors["down"]  # type: ignore[index]
+    assert net.mean.tolist() == pytest.approx([0, down.mean(), 0], rel=1e-6)
+    assert net.scale.tolist() == pytest.approx([1, down.std(), 1], rel=1e-6)
+    with pytest.raises(AssertionError, match="predict_factors"):
+        net.predict(batch.images)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_terms_of_factors_in_closed_form(smoothing: float) -> None:
+    net, batch = reader(), everything()
+    assert batch.condition is not None
+    found = terms(replace(FACTORS, smoothing=smoothing))(net, batch, 0)
+    net.train()
+    out, truth = net(batch.images), batch.condition
+    third, bright = truth[:, 0].long(), truth[:, 2].long()
+    down = (truth[:, 1] - truth[:, 1].mean()) / truth[:, 1].std(correction=0)
+    expected = WEIGHT * (out[:, 3] - down).square()
+    for logits, labels in ((out[:, :3], third), (out[:, 4:], bright)):
+        k = logits.shape[1]
+        share = (1 - smoothing) * F.one_hot(labels, k) + smoothing / k
+        expected = expected - (share * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(found.per_image["loss"], expected)
+    wrong = (out[:, :3].argmax(1) != third).float(), (out[:, 4:].argmax(1) != bright).float()
+    assert torch.equal(found.per_image["error/third"], wrong[0])
+    assert torch.equal(found.per_image["error"], (wrong[0] + wrong[1]) / 2)
+    rmse = (out[:, 3] - down).square().mean().sqrt().item()
+    assert found.per_image["rmse/down"].tolist() == pytest.approx([rmse] * 24, rel=1e-5)
+    assert set(found.per_image) == {"loss", "error", "error/third", "error/bright", "rmse/down"}
+    assert found.weights == {"loss": 1.0} and not found.per_image["rmse/down"].requires_grad
+
+
+def test_factors_are_read_in_their_own_units() -> None:
+    net, x = reader().eval(), everything(24).images
+    read = net.predict_factors(x)
+    out = net(x).detach()
+    assert list(read) == ["third", "down", "bright"]
+    assert read["third"].dtype == read["bright"].dtype == np.int64 and read["down"].dtype == np.float32
+    assert read["third"].tolist() == out[:, :3].argmax(1).tolist()
+    np.testing.assert_allclose(read["down"], (net.mean[1] + net.scale[1] * out[:, 3]).numpy(), rtol=1e-6)
+    many = net.predict_factors(x.repeat(50, 1, 1, 1))  # 1200: in parts
+    for name, values in read.items():
+        np.testing.assert_allclose(many[name], np.tile(values, 50), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_reader_needs_to_know_is_in_its_state() -> None:
+    net, batch = reader(), everything()
+    again = Classifier(PLAIN, (3, 8, 8), 0, FACTORS)
+    again.load_state_dict(net.state_dict())
+    for name, values in net.eval().predict_factors(batch.images).items():
+        assert np.array_equal(again.eval().predict_factors(batch.images)[name], values)
+
+
+def test_a_label_is_a_factor_too() -> None:
+    objective = SupervisedObjective(task="factors", factors="label 3")
+    net, x, y = Classifier(PLAIN, (1, 8, 8), 3, objective), torch.randn(6, 1, 8, 8), torch.arange(6) % 3
+    found = terms(objective)(net, Batch(x, y), 0)
+    torch.testing.assert_close(found.per_image["loss"], F.cross_entropy(net(x), y, reduction="none"))
+
+
+def test_numbers_alone_have_no_share_of_errors() -> None:
+    objective = SupervisedObjective(task="factors", factors="down")
+    found = terms(objective)(
+        Classifier(PLAIN, (3, 8, 8), 0, objective), Batch(torch.randn(4, 3, 8, 8), torch.rand(4, 1)), 0
+    )
+    assert set(found.per_image) == {"loss", "rmse/down"}
+
+
+def test_it_learns_factors() -> None:
+    net, batch = reader(ClassifierModel(width=8, hidden=(16,), dropout=0.0)), everything(96)
+    step, optimizer = terms(FACTORS), torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        step(net, batch, 0).per_image["loss"].mean().backward()
+        optimizer.step()
+    found = step(net.eval(), batch, 0).per_image
+    assert found["error"].mean() < 0.02 and found["rmse/down"][0] < 0.15

@@ -29,6 +29,7 @@ from latente.training.adversarial import Adversarial
 from latente.training.assemble import assemble
 from latente.training.machine import locked
 from latente.training.minimise import Minimise
+from latente.training.probing import probe
 from latente.training.resolve import resolve
 from latente.training.state import TrainState
 from toy import drawn, toy
@@ -119,13 +120,35 @@ def test_what_was_left_open_is_decided_and_written_down(
     )
     found = resolve(config, load(config.data), CPU)
     t = found.training
-    assert (t.sample_every, t.checkpoint_every, t.tick) == (750, 1500, 100)
+    assert (t.sample_every, t.checkpoint_every, t.tick, t.probe_every) == (750, 1500, 100, 200)
     assert found.optim.decay_images == 5000
     assert found.data.source == str(grey.resolve())
     assert t.precision in ("float32", "bfloat16")
     assert resolve(found, load(found.data), CPU) == found  # nothing is left to decide
     tiny = resolve(replace(config, training=TrainingConfig(images=Images(1))), load(config.data), CPU).training
-    assert min(tiny.sample_every, tiny.checkpoint_every, tiny.tick) == 1
+    assert min(tiny.sample_every, tiny.checkpoint_every, tiny.tick, tiny.probe_every) == 1
+
+
+def test_the_seconds_of_a_probe_are_no_training_time(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only moves where the test says: a second a step, a thousand a probe."""
+    now = 0.0
+
+    def spends(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def longer(*arguments: Any, **more: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return work(*arguments, **more)
+
+        return longer
+
+    monkeypatch.setattr(recorder.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(Minimise, "__call__", spends(1, Minimise.__call__))
+    monkeypatch.setattr("latente.training.assemble.probe", spends(1000, probe))
+    run = train(toy("vae-mlp", grey), out=tmp_path)
+    assert now == 8 + 4000
+    assert [row["seconds"] for row in run.timing()] == [3, 3]
 
 
 def test_the_measure_is_that_of_the_shown_network(grey: Path, tmp_path: Path) -> None:

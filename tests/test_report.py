@@ -22,7 +22,7 @@ from PIL import Image
 from latente import config as configs
 from latente import messages, pictures, report
 from latente.report import curves, history, quantities, sheets, told, words
-from latente.report.page import _MEASURED
+from latente.report.measurements import _MEASURED
 from latente.run import Run, open_run
 
 LETTERS = r"[A-Za-zÀ-ÖØ-öø-ž]+"

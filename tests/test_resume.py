@@ -6,6 +6,7 @@ Between two such operations nothing on the disk changes, so that they stand for 
 midst is tested in test_life.py and test_run.py.)
 """
 
+import json
 import os
 import shutil
 import signal
@@ -26,11 +27,12 @@ from torch import Tensor
 from latente import checkpoint
 from latente.cli import main
 from latente.config import Images
+from latente.diagnosis import panel
 from latente.run import Run, open_run, runs
 from latente.training import life, resume, train
 from latente.training.adversarial import Adversarial
 from latente.training.minimise import Minimise
-from toy import EVERY, toy
+from toy import EVERY, drawn, toy
 
 _OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate"}
 _listeners: list[Callable[[], None]] = []
@@ -131,6 +133,8 @@ def test_killed_at_any_moment(name: str, grey: Path, tmp_path: Path) -> None:
     assert camera.moments > 50 and len(camera.copies) == 2
     ticks = [row["images"] for row in straight.metrics() if "loss" in row or "critic/loss" in row]
     assert ticks == [24, 48]  # not where checkpoints are
+    probed = [row["images"] for row in straight.metrics() if any(name.startswith("probe/") for name in row)]
+    assert probed == ([] if name.startswith("classifier") else [16, 32, 48, 64])  # nor all of these
 
     for i, copy in enumerate(camera.copies):
         cut = runs(copy)[0]
@@ -223,6 +227,51 @@ def test_it_can_be_resumed_in_a_folder_of_another_name(grey: Path, tmp_path: Pat
     moved = tmp_path / "my favourite"
     shutil.copytree(runs(camera.copies[0])[0].folder, moved)
     assert_same_end(straight, resume(open_run(moved)))
+
+
+@pytest.mark.parametrize("name", ["dcgan conditional", "vae", "ae-conv"])
+def test_every_measurement_of_a_probe_is_repeated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On images that are many and large enough for all of them."""
+    monkeypatch.setattr(panel, "FAKES", 48)
+    images, labels = drawn(600, (1, 16, 16))
+    np.savez(tmp_path / "blobs.npz", images=images.transpose(0, 2, 3, 1), labels=labels)
+    config = toy(name, tmp_path / "blobs.npz")
+    camera = Camera(tmp_path / "runs", tmp_path / "copies", 2, np.random.default_rng(6))
+    with watched(camera):
+        straight = train(config, out=tmp_path / "runs")
+    row = [row for row in straight.metrics() if any(name.startswith("probe/") for name in row)][-1]
+    assert {"probe/copies", "probe/sharpness"} < row.keys()
+    if config.cure:
+        assert {"probe/turn/critic", "probe/critic/ahead", "probe/coverage", "probe/path/7"} < row.keys()
+    for copy in camera.copies:
+        cut = runs(copy)[0]
+        disturb(7)
+        assert_same_end(straight, resume(cut) if cut.stopped() is None else cut)
+
+
+@pytest.mark.parametrize("name", ["dcgan cured", "vae"])
+def test_a_checkpoint_from_before_there_were_probes(name: str, grey: Path, tmp_path: Path) -> None:
+    """It knows of no probes, nor of what they keep, nor of the metrics that a step has since: it goes on all the same,
+    to the same weights."""
+    config = toy(name, grey)
+    straight = train(config, out=tmp_path / "straight")
+    camera = Camera(tmp_path / "runs", tmp_path / "copies", 1, np.random.default_rng(4))
+    while not camera.copies or runs(camera.copies[0])[0].checkpoints()[-1:] in ([], [64]):
+        with watched(camera):
+            train(config, out=tmp_path / "runs")
+    old = runs(camera.copies[0])[0]
+    tree = json.loads((old.folder / "config.json").read_text())
+    del tree["training"]["probe_every"]
+    (old.folder / "config.json").write_text(json.dumps(tree))
+    for clock in old.checkpoints():
+        tensors, plain = checkpoint.load(old.checkpoint(clock))
+        new = ("memory/probe/", "totals/critic/margin", "totals/critic/saturated")
+        checkpoint.save(old.checkpoint(clock), {k: v for k, v in tensors.items() if not k.startswith(new)}, plain)
+    assert resume(old).stopped() == "finished"
+    one, two = last(straight)[0], last(old)[0]
+    assert not any(name.startswith("memory/probe/") for name in two)
+    learned = [name for name in two if name.partition("/")[0] in ("nets", "averaged", "optimizers")]
+    assert len(learned) > 10 and all(torch.equal(one[name], two[name]) for name in learned)
 
 
 def test_accumulation_is_close_but_another_run(grey: Path, tmp_path: Path) -> None:

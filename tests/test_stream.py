@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latente.data.stream import _BLOCK, Binarisation, Stream, see, shuffled
-from toy import image_set
+from latente.data.stream import _BLOCK, Binarisation, Stream, condition, known, see, shuffled
+from toy import factor_set, image_set
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,3 +170,24 @@ def test_torchs_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     Stream(image_set(), binarisation="dynamic").take(0, 8)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_is_known_of_an_image_travels_with_it() -> None:
+    """Labels as integers; of a set without labels its factors side by side, in their order; of one with neither,
+    nothing."""
+    images = factor_set()
+    assert images.factors is not None
+    stream, plain = Stream(images, seed=2, conditional=True), Stream(images, seed=2)
+    order = shuffled(np.arange(40), 24, 2)
+    batch = stream.take(0, 40)
+    assert batch.condition is not None and batch.condition.shape == (40, 3) and batch.condition.dtype == torch.float32
+    for row, index in zip(batch.condition, order, strict=True):
+        assert row.tolist() == pytest.approx([float(values[index]) for values in images.factors.values()], rel=1e-7)
+    assert torch.equal(batch.images, plain.take(0, 40).images) and plain.take(0, 40).condition is None
+    for rank in range(2):
+        part = stream.take(0, 40, rank, 2).condition
+        assert part is not None and torch.equal(part, batch.condition[rank::2])
+    labelled, bare = image_set(), image_set(labels=False)
+    told = condition(labelled, order)
+    assert told is not None and told.dtype == torch.int64 and told.tolist() == labelled.labels[order].tolist()  # type: ignore[index]
+    assert list(known(labelled)) == ["label"] and known(bare) == {} and condition(bare, order) is None

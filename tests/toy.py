@@ -16,6 +16,7 @@ from latente.config import (
     DataConfig,
     Images,
     RunConfig,
+    SupervisedObjective,
     TrainingConfig,
     VAEModel,
 )
@@ -25,8 +26,9 @@ from latente.presets import PRESETS
 CONDITIONAL = ("vae conditional", "vae-mlp conditional")
 GAMES = tuple(name for name, preset in PRESETS.items() if isinstance(preset().objective, AdversarialObjective))
 CURED = ("dcgan conditional", "r3gan conditional", *(f"{name} cured" for name in GAMES))
-NAMES = (*(name for name in PRESETS if name not in (*GAMES, "classifier")), *CONDITIONAL)  # encoders and decoders
-EVERY = (*NAMES, *GAMES, *CURED, "classifier")
+READERS = tuple(name for name, preset in PRESETS.items() if isinstance(preset().objective, SupervisedObjective))
+NAMES = (*(name for name in PRESETS if name not in (*GAMES, *READERS)), *CONDITIONAL)  # encoders and decoders
+EVERY = (*NAMES, *GAMES, *CURED, *READERS)
 
 
 def drawn(n: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -45,6 +47,18 @@ def image_set(n: int = 24, shape: tuple[int, int, int] = (1, 8, 8), labels: bool
     """A set in memory."""
     images, found = drawn(n, shape, seed)
     return ImageSet("toy", images, found if labels else None, ("left", "middle", "right") if labels else (), None)
+
+
+def factor_set(n: int = 24, size: int = 8, seed: int = 0) -> ImageSet:
+    """A set of square colour images that says what they were made from: which third the blob lies in, how far down it
+    lies (in pixels), and whether it is bright."""
+    rng = np.random.default_rng(seed)
+    third, down, bright = rng.integers(0, 3, n), rng.uniform(1, size - 1, n).astype(np.float32), rng.integers(0, 2, n)
+    y, x = np.mgrid[:size, :size] + 0.5
+    away = (x / size - (third[:, None, None] + 0.5) / 3) ** 2 + ((y - down[:, None, None]) / size) ** 2  # [n, H, W]
+    images = (100 + 155 * bright)[:, None, None] * np.exp(-20 * away)
+    factors = {"third": third, "down": down, "bright": bright}
+    return ImageSet("factors", np.repeat(np.round(images).astype(np.uint8)[:, None], 3, 1), None, (), factors)
 
 
 def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig:
@@ -78,7 +92,7 @@ def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig
             own = config.objective.penalty  # type: ignore[union-attr]
             objective |= {"penalty": "wgan-gp" if own == "wgan-gp" else "r1+r2", "clip": 0.0}
             objective |= {"gamma": 0.5, "gamma_final": 0.1, "every": 3}
-    time = {"images": 64, "sample_every": 32, "checkpoint_every": 20, "tick": 24, "ema_halflife": 16}
+    time = {"images": 64, "sample_every": 32, "checkpoint_every": 20, "tick": 24, "probe_every": 16, "ema_halflife": 16}
     rest = {"batch": 8, "seed": 5, "precision": "float32", "channels_last": True, "device": "cpu"}
     return replace(
         config,

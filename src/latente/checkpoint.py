@@ -64,10 +64,11 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, plain
 
 
-def prune(folder: Path, clocks: list[int], best: int | None) -> None:
-    """Keep the newest two of the checkpoints at `clocks` (images shown, oldest first), the best, the first, and one for
-    each doubling of the clock; remove the others and what a killed process left half-written."""
-    keep = {*clocks[-2:], *clocks[:1]} | ({best} if best is not None else set())
+def prune(folder: Path, clocks: list[int], *worth: int | None) -> None:
+    """Keep the newest two of the checkpoints at `clocks` (images shown, oldest first), the first, one for each doubling
+    of the clock, and those that are `worth` it (the best, the last healthy one); remove the others and what a killed
+    process left half-written."""
+    keep = {*clocks[-2:], *clocks[:1]} | {clock for clock in worth if clock is not None}
     for older in clocks[1:]:  # the last one below each power of two
         if not any(older < later and later.bit_length() == older.bit_length() for later in clocks):
             keep.add(older)

@@ -20,7 +20,10 @@ from latente.cli_arguments import (
     preset_called,
     whole,
 )
+from latente.cli_compare import compare
+from latente.cli_diagnose import diagnose
 from latente.cli_measure import evaluate, features
+from latente.cli_museum import museum
 from latente.cli_train import demo, resume, train
 from latente.config import count, parse, settings
 from latente.messages import Problem, nearest, say, set_language
@@ -206,7 +209,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume,
     "sample": sample,
     "evaluate": evaluate,
+    "compare": compare,
+    "diagnose": diagnose,
     "features": features,
+    "museum": museum,
     "report": report,
     "runs": runs,
 }

@@ -12,9 +12,16 @@ from latente.messages import Problem, nearest, say
 
 if TYPE_CHECKING:
     from latente.data.datasets import Dataset
+    from latente.diagnosis.findings import Finding
     from latente.run import Run
 
-_DOTTED = {"data": "data.source", "resolution": "data.resolution", "on-bad": "data.on-bad", "device": "training.device"}
+_DOTTED = {
+    "data": "data.source",
+    "resolution": "data.resolution",
+    "on-bad": "data.on-bad",
+    "device": "training.device",
+    "on-finding": "training.on-finding",
+}
 
 
 def demo(argv: list[str]) -> int:
@@ -33,6 +40,7 @@ def train(argv: list[str]) -> int:
         "--resolution": str,
         "--on-bad": str,
         "--device": str,
+        "--on-finding": str,
         "--from": str,
         "--out": Path,
         "--conditional": None,
@@ -78,7 +86,7 @@ def resume(argv: list[str]) -> int:
     untils = [row["until"] for row in run.events() if row["kind"] in ("start", "resume")]
     until = options["images"] or (untils[-1] if untils else run.config.training.images)
     with progress((run.checkpoints() or [0])[-1], until) as watch:
-        training.resume(run, images=options["images"], created=_resumed, watch=watch)
+        training.resume(run, images=options["images"], created=_resumed, watch=watch, heard=_heard)
     return _ended(run)
 
 
@@ -112,7 +120,7 @@ def _train(config: RunConfig, out: Path, start_from: "Run | None") -> int:
                 watch.append(stack.enter_context(progress(0, config.training.images)))
             watch[0](images, row)
 
-        training.train(config, out=out, start_from=start_from, created=created, watch=watched)
+        training.train(config, out=out, start_from=start_from, created=created, watch=watched, heard=_heard)
     return _ended(started[0])
 
 
@@ -141,6 +149,14 @@ def _introduce(run: "Run", dataset: "Dataset") -> None:
     print(say("train.where", folder=run.folder, precision=config.training.precision))
 
 
+def _heard(finding: "Finding") -> None:
+    """A fault, as soon as it is found."""
+    from latente.diagnosis.words import words
+
+    said = words(finding)
+    print(say("train.heard", name=said.name, confidence=said.confidence, remedy=said.flag or said.remedy))
+
+
 def _resumed(run: "Run", dataset: "Dataset") -> None:
     from latente.terminal import number
 
@@ -153,15 +169,25 @@ def _resumed(run: "Run", dataset: "Dataset") -> None:
 def _ended(run: "Run") -> int:
     """Say how it ended, write the report, and say what to do next; the exit code."""
     from latente import report as pages
+    from latente.diagnosis.words import typed
     from latente.terminal import duration, number
 
     begun, stop = [row for row in run.events() if row["kind"] in ("start", "resume", "stop")][-2:]
-    shown, seconds = stop["images"] - begun["images"], stop["seconds"]
+    shown, seconds = stop.get("shown", stop["images"] - begun["images"]), stop["seconds"]
     facts = {
         "images": number(stop["images"]),
         "time": duration(seconds),
         "rate": number(round(shown / max(seconds, 0.01))),
     }
+    for row in run.interventions():
+        if row["at"] >= begun["at"]:
+            changed = " ".join(typed(name, value) for name, value in row["settings"].items()) or say("train.other_dice")
+            name = say(f"diagnosis.finding_{row['finding'].replace('-', '_')}")
+            print(
+                say("train.went_back", name=name, images=number(row["images"]), to=number(row["to"]), changed=changed)
+            )
+    if stop["reason"] == "finding":
+        facts["name"] = say(f"diagnosis.finding_{stop['finding'].replace('-', '_')}")
     if stop["reason"] == "non-finite":
         print(say("train.non_finite", term=stop["term"], checkpoint=number(stop["checkpoint"]), **facts))
     else:
@@ -171,7 +197,10 @@ def _ended(run: "Run") -> int:
         print(say("train.report", page=pages.write(run)))
     except Problem as problem:  # the run itself is safe
         print(f"latente: {problem}", file=sys.stderr)
-    if stop["reason"] == "non-finite":
+    if stop["reason"] == "finding":
+        print(f"  latente diagnose {run.folder}")
+        print(f"  latente resume {run.folder}")
+    if stop["reason"] in ("non-finite", "finding"):
         return FOUND
     if stop["reason"] == "interrupted":
         print(say("train.go_on"))

@@ -126,6 +126,8 @@ class TrainingConfig:
     sample_every: Images = Images(0)  # 0: an eighth of the run, written out when it is created
     checkpoint_every: Images = Images(0)  # 0: a quarter of the run
     tick: Images = Images(0)  # a row of metrics; 0: a sixtieth of the run
+    probe_every: Images = Images(0)  # measurements for the diagnosis; 0: a thirtieth of the run
+    on_finding: Literal["warn", "stop", "rollback", "treat"] = "warn"  # what a fault that the diagnosis finds leads to
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
@@ -197,8 +199,10 @@ class AdversarialObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedObjective:
-    """Cross-entropy with the labels."""
+    """Cross-entropy with what is known of each image; squared error where that is a number."""
 
+    task: Literal["labels", "rotations", "factors"] = "labels"  # the label; which way up; the factors it was made from
+    factors: str = ""  # task "factors": name and number of values of each; written out when the run is created
     shift: int = 0  # pixels that images are shifted by at most, in training
     smoothing: float = 0.0  # share of the label spread evenly over all classes
 

@@ -7,10 +7,11 @@ from latente import presets_gan
 from latente.config import AdversarialObjective, Images, RunConfig, override, settings
 from latente.messages import Problem
 from latente.presets_autoencoder import AUTOENCODERS
+from latente.presets_classifier import CLASSIFIERS
 from latente.presets_gan import GANS
 from latente.presets_vae import VAES, vae
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS, **GANS}
+PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS, **GANS, **CLASSIFIERS}
 
 # Lengths of ramps and decays: a shorter run shortens them in proportion.
 _SCALED = (
@@ -59,6 +60,5 @@ def suited(config: RunConfig, source: str) -> RunConfig:
     if not source.startswith("points:"):
         return config
     if not isinstance(config.objective, AdversarialObjective):
-        players = [name for name, preset in GANS.items() if isinstance(preset().objective, AdversarialObjective)]
-        raise Problem("train.no_points", preset=config.preset, source=source, presets=", ".join(players))
+        raise Problem("train.no_points", preset=config.preset, source=source, presets=", ".join(GANS))
     return presets_gan.on_points(config, dimensions=1 if source == "points:line" else 2)

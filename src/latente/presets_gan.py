@@ -6,15 +6,12 @@ from dataclasses import replace
 from latente.config import (
     AdversarialObjective,
     AdversarialOptim,
-    ClassifierModel,
     CureConfig,
     DCGANModel,
     GANModel,
     Images,
-    OptimConfig,
     R3GANModel,
     RunConfig,
-    SupervisedObjective,
     TrainingConfig,
 )
 
@@ -107,18 +104,6 @@ def r3gan() -> RunConfig:
     )
 
 
-def classifier() -> RunConfig:
-    """A small convolutional network that reads labels: it counts the modes of others and lends them its features."""
-    return RunConfig(
-        preset="classifier",
-        paper="LeCun et al. 1998, Gradient-Based Learning; Ioffe and Szegedy 2015 (1502.03167)",
-        model=ClassifierModel(),
-        objective=SupervisedObjective(shift=2),
-        optim=OptimConfig(name="adam", lr=3e-3, decay="cosine", final=0.01),
-        training=TrainingConfig(images=Images(400_000), batch=128),
-    )
-
-
 GANS: dict[str, Callable[[], RunConfig]] = {
     "gan": gan,
     "gan-minimax": gan_minimax,
@@ -127,7 +112,6 @@ GANS: dict[str, Callable[[], RunConfig]] = {
     "wgan": wgan,
     "wgan-gp": wgan_gp,
     "r3gan": r3gan,
-    "classifier": classifier,
 }
 
 

@@ -3,6 +3,7 @@ rest."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -31,8 +32,22 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The configuration the run was created with."""
-        return from_json(self.tree)
+        """The configuration in force: the one the run was created with, and what interventions have changed since."""
+        tree = copy.deepcopy(self.tree)
+        for row in self.interventions():
+            for dotted, value in row["settings"].items():
+                section, _, name = dotted.partition(".")
+                tree[section][name.replace("-", "_")] = value
+        return from_json(tree)
+
+    def interventions(self) -> list[dict[str, Any]]:
+        """Every time that training went back: "images" (when), "to" (the clock gone back to), "branch" (which began
+        there), "settings" (changed by it), "finding" (why), in order."""
+        return [row for row in self.events() if row["kind"] == "intervention"]
+
+    def branch(self) -> int:
+        """The branch that training is on: how often it went back."""
+        return len(self.interventions())
 
     @property
     def dataset(self) -> dict[str, Any]:
@@ -53,6 +68,15 @@ class Run:
         """The rows of metrics.jsonl."""
         return list(rows(self.folder / "metrics.jsonl"))
 
+    def line(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl that led to the present: those that training went back behind are left out."""
+        went_back = [(row["branch"], row["to"]) for row in self.interventions()]
+        return [
+            row
+            for row in self.metrics()
+            if all(row["images"] <= to for branch, to in went_back if branch > row.get("branch", 0))
+        ]
+
     def timing(self) -> list[dict[str, Any]]:
         """The rows of timing.jsonl."""
         return list(rows(self.folder / "timing.jsonl"))
@@ -66,7 +90,8 @@ class Run:
         append(self.folder / "events.jsonl", {"kind": kind, "images": images, "at": now(), **facts})
 
     def stopped(self) -> str | None:
-        """Why training last stopped: "finished", "interrupted", "non-finite"; None while it goes on or after a kill."""
+        """Why training last stopped: "finished", "interrupted", "finding", "non-finite"; None while it goes on or after
+        a kill."""
         last = [row for row in self.events() if row["kind"] in ("start", "resume", "stop")][-1:]
         return last[0]["reason"] if last and last[0]["kind"] == "stop" else None
 
@@ -74,7 +99,7 @@ class Run:
         """The clock of the best checkpoint: least `measure()` on the held-out images; None before the first
         measurement."""
         clocks, measure = set(self.checkpoints()), self.measure()
-        values = [(row[measure], row["images"]) for row in self.metrics() if measure in row and row["images"] in clocks]
+        values = [(row[measure], row["images"]) for row in self.line() if measure in row and row["images"] in clocks]
         return int(min(values)[1]) if values else None
 
     def measure(self) -> str:
@@ -177,10 +202,15 @@ def append(path: Path, row: dict[str, Any]) -> None:
         file.write(b"\n" * torn + json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
-def cut(path: Path, images: int) -> None:
-    """Drop the rows later than `images`, those written only because the run ended, and an unfinished last line."""
+def cut(path: Path, images: int, branch: int = 0) -> None:
+    """Drop the rows of a branch that are later than `images`, those written only because the run ended, and an
+    unfinished last line. What was recorded before training went back stays."""
     if path.exists():
-        kept = [row for row in rows(path) if row["images"] <= images and not row.get("end")]
+        kept = [
+            row
+            for row in rows(path)
+            if row.get("branch", 0) < branch or (row["images"] <= images and not row.get("end"))
+        ]
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         aside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
         aside.replace(path)

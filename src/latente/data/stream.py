@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """What a step learns from."""
 
     images: Tensor  # [n, C, H, W], float32 in [-1, 1]
-    condition: Tensor | None  # [n], int64
+    condition: Tensor | None  # labels [n], int64; of a set without labels, its factors [n, K], float32
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ class Stream:
         )
         if self.channels_last:
             shown = shown.contiguous(memory_format=torch.channels_last)
-        labels = self.images.labels
-        condition = None
-        if self.conditional and labels is not None:
-            condition = torch.from_numpy(labels[indices]).to(self.device)
-        return Batch(shown, condition)
+        return Batch(shown, condition(self.images, indices, self.device) if self.conditional else None)
 
     def _indices(self, position: int, n: int) -> NDArray[np.int64]:
         parts, stop = [], position + n
@@ -71,6 +67,21 @@ class Stream:
             parts.append(part)
             position += len(part)
         return np.concatenate(parts)
+
+
+def known(images: ImageSet) -> dict[str, NDArray[Any]]:
+    """What is known of each image of a set, name -> [N]: its label, or the factors it was made from; {} if nothing
+    is."""
+    return {"label": images.labels} if images.labels is not None else dict(images.factors or {})
+
+
+def condition(images: ImageSet, indices: NDArray[np.int64], device: torch.device | str = "cpu") -> Tensor | None:
+    """What a network is told or asked of the images at `indices`: labels [n], or factors [n, K] in their order."""
+    found = [values[indices] for values in known(images).values()]
+    if not found:
+        return None
+    told = found[0] if images.labels is not None else np.stack(found, 1).astype(np.float32)
+    return torch.from_numpy(told).to(device)
 
 
 def lasting(binarisation: Binarisation) -> Binarisation:

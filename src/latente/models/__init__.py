@@ -66,8 +66,8 @@ def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) ->
         case R3GANModel() as model, AdversarialObjective():
             deep = r3gan.Generator(model, image_shape, known)
             return {"generator": deep, "critic": r3gan.Critic(model, image_shape, known, cure)}
-        case ClassifierModel() as model, SupervisedObjective():
-            return {"net": Classifier(model, image_shape, classes)}
+        case ClassifierModel() as model, SupervisedObjective() as objective:
+            return {"net": Classifier(model, image_shape, classes, objective)}
         case _:
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
 

@@ -4,6 +4,7 @@ Colours come from the page's style sheet, so that a curve is legible on light an
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from latente.report.words import Text, marks, number, short
+from latente.run import Run
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 10, 26  # of the frame, in the drawing's units
 _MOST_POINTS = 400  # beyond, neighbours are averaged
+_FEW = 8  # points that are drawn as such, not only as a line through them
 _FLATTEST = 5e-3  # of the values: less than that from bottom to top, and the marks could not be told apart
 _EARLY = 0.05  # of the run: where values may be so high that they hide the rest
 
@@ -30,6 +33,7 @@ class Curve:
     sd: list[float] = field(default_factory=list)
     test_images: list[int] = field(default_factory=list)
     test: list[float] = field(default_factory=list)
+    tails: list["Curve"] = field(default_factory=list)  # of branches that training went back behind
 
     def __len__(self) -> int:
         return len(self.mean) + len(self.test)
@@ -58,6 +62,45 @@ class _Axis:
         return (value - low) / (high - low)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Where training went back."""
+
+    images: int  # when it did
+    to: int  # the clock that it went back to
+    label: str
+
+
+def turns(run: Run) -> list[Turn]:
+    """Every time that training went back, numbered."""
+    return [Turn(row["images"], row["to"], str(i)) for i, row in enumerate(run.interventions(), 1)]
+
+
+def of_run(run: Run) -> dict[str, Curve]:
+    """What led to the present, by quantity; what training went back behind hangs on as `tails`."""
+    rows, went_back = run.metrics(), [(row["branch"], row["to"]) for row in run.interventions()]
+    found = collect(_led_to(rows, went_back))
+    for i, (branch, to) in enumerate(went_back):
+        once = _led_to([row for row in rows if row.get("branch", 0) < branch], went_back[:i])
+        for name, curve in collect(once).items():
+            if name in found and max([0, *curve.images, *curve.test_images]) > to:
+                found[name].tails.append(_after(curve, to))
+    return found
+
+
+def _after(curve: Curve, clock: int) -> Curve:
+    """What comes after a clock, and the point before it."""
+    first = max(sum(at <= clock for at in curve.images) - 1, 0)
+    tests = sum(at <= clock for at in curve.test_images)
+    parts = (curve.images[first:], curve.mean[first:], curve.sd[first:], curve.test_images[tests:], curve.test[tests:])
+    return Curve(curve.name, *parts)
+
+
+def _led_to(rows: list[dict[str, Any]], went_back: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """The rows that led to the newest branch, as `Run.line` has them."""
+    return [row for row in rows if all(row["images"] <= to for b, to in went_back if b > row.get("branch", 0))]
+
+
 def collect(rows: list[dict[str, Any]]) -> dict[str, Curve]:
     """The rows of metrics.jsonl by quantity; `NAME/sd` and `test/NAME` belong to NAME."""
     curves: dict[str, Curve] = {}
@@ -77,10 +120,11 @@ def collect(rows: list[dict[str, Any]]) -> dict[str, Curve]:
     return curves
 
 
-def draw(curve: Curve, until: int) -> Drawing:
-    """The curve over 0 to `until` images: line and band from training, dots from held-out images."""
+def draw(curve: Curve, until: int, turns: Sequence[Turn] = ()) -> Drawing:
+    """The curve over 0 to `until` images: line and band from training, dots from held-out images; tails of abandoned
+    branches faint, and a mark at each turn, from where training went back to where it went on."""
     images, mean, sd = _thinned(curve)
-    x_axis = _Axis(0, max([until, 1, *curve.images, *curve.test_images]))
+    x_axis = _Axis(0, max([until, 1, *curve.images, *curve.test_images, *(turn.images for turn in turns)]))
     y_axis, clipped = _y_axis(curve, mean, sd, images, x_axis.high)
 
     def x(value: float) -> float:
@@ -99,6 +143,7 @@ def draw(curve: Curve, until: int) -> Drawing:
         parts.append(f'<path class="rule" d="M{x(value):.1f} {HEIGHT - BOTTOM}v4"/>')
         parts.append(_label(short(round(value)), x(value), HEIGHT - 6, "middle"))
     clip = f'clip-path="url(#{_identity(curve.name)})"'
+    parts += [_tail(tail, x, y, clip) for tail in curve.tails]
     if any(sd):
         above = [f"{x(a):.1f} {_kept(y(b + c)):.1f}" for a, b, c in zip(images, mean, sd, strict=True)]
         below = [f"{x(a):.1f} {_kept(y(b - c)):.1f}" for a, b, c in zip(images, mean, sd, strict=True)]
@@ -106,16 +151,41 @@ def draw(curve: Curve, until: int) -> Drawing:
     if len(mean) > 1:
         points = [f"{x(a):.1f} {_kept(y(b)):.1f}" for a, b in zip(images, mean, strict=True)]
         parts.append(f'<path class="line" {clip} d="M{"L".join(points)}"/>')
-    elif mean:
-        parts.append(f'<circle class="dot-train" {clip} cx="{x(images[0]):.1f}" cy="{y(mean[0]):.1f}" r="3.5"/>')
+    if len(mean) <= _FEW:
+        dots = [f'cx="{x(a):.1f}" cy="{_kept(y(b)):.1f}"' for a, b in zip(images, mean, strict=True)]
+        parts += [f'<circle class="dot-train" {clip} {place} r="{3 if len(dots) > 1 else 3.5}"/>' for place in dots]
     tested = [(x(a), _kept(y(b))) for a, b in zip(curve.test_images, curve.test, strict=True)]
     parts += [
         f'<path class="thread" {clip} d="M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}"/>' for (a, b), (c, d) in pairwise(tested)
     ]
     parts += [f'<circle class="dot" {clip} cx="{a:.1f}" cy="{b:.1f}" r="3.5"/>' for a, b in tested]
+    parts += [_mark(turn, i, x) for i, turn in enumerate(turns)]
     label = f'role="img" aria-labelledby="words-{_identity(curve.name)}"'
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" {label}>{"".join(parts)}</svg>'
     return Drawing(svg, y_axis.logarithmic, clipped)
+
+
+def _tail(tail: Curve, x: Callable[[float], float], y: Callable[[float], float], clip: str) -> str:
+    """A branch that training went back behind."""
+    images, mean, _ = _thinned(tail)
+    points = [f"{x(a):.1f} {_kept(y(b)):.1f}" for a, b in zip(images, mean, strict=True)]
+    line = f'<path class="tail" {clip} d="M{"L".join(points)}"/>' if len(points) > 1 else ""
+    return line + "".join(
+        f'<circle class="dot-tail" {clip} cx="{x(a):.1f}" cy="{_kept(y(b)):.1f}" r="2.5"/>'
+        for a, b in zip(tail.test_images, tail.test, strict=True)
+    )
+
+
+def _mark(turn: Turn, i: int, x: Callable[[float], float]) -> str:
+    """An upright line where training went on, an arrow to it from where it went back, and the turn's number."""
+    here, there, height = x(turn.to), x(turn.images), TOP + 8 + 13 * i
+    right = here + 16 < WIDTH - RIGHT
+    arrow = f"M{there:.1f} {height}H{here + 1:.1f}m5 -4l-5 4l5 4"
+    label = f'<text class="turned" x="{here + (8 if right else -5):.1f}" y="{height + 15}"'
+    label += f' text-anchor="{"start" if right else "end"}">{escape(turn.label)}</text>'
+    return (
+        f'<path class="turn-at" d="M{here:.1f} {TOP}V{HEIGHT - BOTTOM}"/><path class="turn-back" d="{arrow}"/>{label}'
+    )
 
 
 def words_id(name: str) -> str:
@@ -146,6 +216,11 @@ def _y_axis(curve: Curve, mean: list[float], sd: list[float], images: list[int],
     values = [value for _, value in points]
     late = [value for at, value in points if at > _EARLY * end] or values
     low, high, clipped = min(values), max(values), False
+    if aside := [value for tail in curve.tails for value in (*tail.mean, *tail.test)]:  # seen, but not at any price
+        room = high - low or abs(high) or 1.0
+        low, high = max(min([*aside, low]), low - room / 2), min(max([*aside, high]), high + room / 2)
+    if low == high == 0:
+        return _Axis(0, 1.06), False
     if low > 0 and high > 8 * min(late) and values[0] > 4 * min(late):
         room = (high / low) ** 0.06
         return _Axis(low / room, high * room, True), False

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latente.messages import catalogue
+from latente.diagnosis.words import sureness, typed
+from latente.messages import LANGUAGES, catalogue
 from latente.report.words import Text, join, moment, same, text
 from latente.run import Run
 
 _LISTED = 10  # files left out that are named, for each reason
-_STATES = {"finished", "interrupted", "non-finite"}
+_STATES = {"finished", "interrupted", "finding", "non-finite"}
 
 
 @dataclass(frozen=True)
 class Status:
     """Where a run stands."""
 
-    kind: str  # finished, interrupted, non-finite, other, unknown, empty
+    kind: str  # finished, interrupted, finding, non-finite, other, unknown, empty
     headline: Text
     sentence: Text
     images: int  # shown
@@ -33,6 +34,7 @@ class Event:
     at: str
     sentence: Text
     details: list[Text] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)  # settings that it changed, as they are typed
 
 
 def status(run: Run) -> Status:
@@ -43,14 +45,19 @@ def status(run: Run) -> Status:
     facts: dict[str, Any] = {"until": until}
     if reason is None:
         kind = "unknown" if events or run.checkpoints() or run.metrics() else "empty"
-        clocks = [row["images"] for row in (*run.metrics()[-1:], *events[-1:])] + run.checkpoints()[-1:]
-        facts["images"] = max(clocks, default=0)
+        clocks = [row.get("to", row["images"]) for row in (*run.line()[-1:], *events[-1:])]
+        facts["images"] = max(clocks + ([] if run.branch() else run.checkpoints()[-1:]), default=0)
         facts["at"] = moment(events[-1]["at"]) if events else "?"
     else:
         kind = reason if reason in _STATES else "other"
         stop = [row for row in events if row["kind"] == "stop"][-1]
         facts["images"] = stop["images"]
-        facts |= {"reason": reason, "term": str(stop.get("term", "?")), "checkpoint": stop.get("checkpoint", 0)}
+        facts |= {
+            "finding": _finding(stop),
+            "reason": reason,
+            "term": str(stop.get("term", "?")),
+            "checkpoint": stop.get("checkpoint", 0),
+        }
     key = kind.replace("-", "_")
     sentence = text(f"status_{key}", **facts)
     return Status(kind, text(f"state_{key}"), sentence, facts["images"], until)
@@ -68,6 +75,9 @@ def events(run: Run) -> list[Event]:
                     found.append(_left_out(left_out, run.dataset.get("left_out_count", len(left_out))))
             case "converted":
                 found.append(_converted(row))
+            case "intervention":
+                changes = [typed(name, value) for name, value in row["settings"].items()]
+                found.append(Event(row["at"], went_back(row), typed=changes))
             case _:
                 found.append(Event(row["at"], _sentence(row)))
     return found
@@ -87,12 +97,29 @@ def _sentence(row: dict[str, Any]) -> Text:
             return text(f"event_{reason}", images=row["images"])
         case {"kind": "stop", "reason": "non-finite"}:
             return text("event_non_finite", images=row["images"], term=row["term"], checkpoint=row["checkpoint"])
+        case {"kind": "stop", "reason": "finding"}:
+            return text("event_stopped_by", images=row["images"], finding=_finding(row))
         case {"kind": "stop"}:
             return text("event_stop_other", images=row["images"], reason=str(row["reason"]))
+        case {"kind": "finding", "confidence": float(confidence)}:
+            sure = {lang: sureness(confidence, lang) for lang in LANGUAGES}
+            return text("event_finding", images=row["images"], finding=_finding(row, "what"), confidence=sure)
         case {"kind": "damaged"}:
             return text("event_damaged", images=row["images"], what=str(row["what"]))
     facts = ", ".join(f"{name}: {value}" for name, value in _facts(row))
     return text("event_other", images=row["images"], kind=str(row["kind"]), facts=facts)
+
+
+def went_back(row: dict[str, Any]) -> Text:
+    """An intervention: where training was, where it went back to, and why."""
+    key = "event_treated" if row["settings"] else "event_went_back"
+    return text(key, images=row["images"], to=row["to"], finding=_finding(row))
+
+
+def _finding(row: dict[str, Any], key: str = "finding") -> Text:
+    """The name of a finding that an event is about."""
+    what = str(row.get(key, "?"))
+    return _known(f"diagnosis.finding_{what.replace('-', '_')}", what)
 
 
 def _facts(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -129,13 +156,15 @@ def _has(key: str) -> bool:
 
 def commands(run: Run, stands: Status) -> list[tuple[Text, str]]:
     """(what for, command line) of what to do next, ready to be pasted."""
-    folder = shlex.quote(_address(run.folder))
+    folder = shlex.quote(address(run.folder))
     again = (text("next_report"), f"latente report {folder}")
     if not run.checkpoints():
         return [(text("next_begin"), _training(run, {})), again]
     if stands.kind == "non-finite":
         slower = f"{run.config.optim.lr / 3:.3g}"
         first = (text("next_again"), _training(run, {"--optim.lr": slower}))
+    elif stands.kind == "finding":
+        first = (text("next_all_the_same"), f"latente resume {folder}")
     elif stands.kind == "finished":
         first = (text("next_longer"), f"latente resume {folder} --images {_count(2 * stands.until)}")
     else:
@@ -169,7 +198,7 @@ def environment(run: Run) -> dict[str, Any]:
     return recorded
 
 
-def _address(folder: Path) -> str:
+def address(folder: Path) -> str:
     """A folder as it is best typed: from here if it lies below, else in full."""
     whole, here = folder.resolve(), Path.cwd()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) and whole != here else str(whole)

@@ -2,10 +2,11 @@
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #58606f; --rule: #dfe3ea; --wash: #f4f6f9;
-  --accent: #1f5fbf; --second: #b3450b; --band: #1f5fbf2b; --good: #1d7a46; --bad: #b3261e; --wait: #8a5a00; }
+  --accent: #1f5fbf; --second: #b3450b; --band: #1f5fbf2b; --good: #1d7a46; --bad: #b3261e; --wait: #8a5a00;
+  --faint: #9aa5b8; }
 @media screen and (prefers-color-scheme: dark) { :root { --paper: #14171d; --ink: #e8ebf1; --soft: #a9b1bf;
   --rule: #333a46; --wash: #1d222b; --accent: #7fb0ff; --second: #ffa56b; --band: #7fb0ff33; --good: #6fd69b;
-  --bad: #ff9088; --wait: #f0c060; } }
+  --bad: #ff9088; --wait: #f0c060; --faint: #66718a; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
@@ -20,7 +21,19 @@ p { max-width: 44rem; margin: .5rem 0; }
   max-width: none; border-radius: 0 .4rem .4rem 0; }
 .status b { color: var(--wait); }
 .finished { border-color: var(--good); } .finished b { color: var(--good); }
+.finding { border-color: var(--bad); } .finding b { color: var(--bad); }
 .non-finite { border-color: var(--bad); } .non-finite b { color: var(--bad); }
+.verdict { border: 1px solid var(--rule); border-left: .3rem solid var(--accent); border-radius: 0 .4rem .4rem 0;
+  padding: .75rem 1rem; margin: 1rem 0; break-inside: avoid; overflow-wrap: anywhere;
+  display: flex; flex-wrap: wrap; gap: .75rem 1.5rem; }
+.verdict > div { flex: 1 1 24rem; min-width: 0; } section + dl { margin-top: 2rem; }
+.verdict.fault { border-left-color: var(--bad); } .verdict.healthy { border-left-color: var(--good); }
+.severity { color: var(--accent); margin-right: .4rem; } .fault .severity { color: var(--bad); }
+.healthy .severity { color: var(--good); }
+.verdict ul { margin: .5rem 0; padding-left: 1.2rem; } .verdict figure { margin: .25rem 0; flex: 0 1 18rem; }
+.verdict img { width: 18rem; } .verdict figcaption, .turns { font-size: .875rem; }
+.verdict code { background: var(--wash); padding: .1rem .3rem; border-radius: .25rem; }
+.turns { color: var(--soft); padding-left: 1.4rem; margin: .5rem 0 0; max-width: 44rem; }
 .languages { display: flex; }
 button { font: inherit; color: var(--ink); background: var(--paper); border: 1px solid var(--soft);
   padding: .3rem .8rem; cursor: pointer; }
@@ -59,16 +72,31 @@ img { display: block; max-width: 100%; height: auto; background: #fff; border-ra
 .curves figure { margin: 0; break-inside: avoid; }
 .curves .unit, .curves .axis-x { color: var(--soft); font-size: .875rem; margin: 0; }
 .curves .axis-x { text-align: right; margin-right: .75rem; }
-.curves svg { display: block; width: 100%; height: auto; }
+.curves figure > svg { display: block; width: 100%; height: auto; }
 .curves figcaption p { font-size: .9rem; margin: .25rem 0 0; }
 svg text { fill: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
 .axis, .rule, .line, .thread { fill: none; } .axis { stroke: var(--soft); } .rule { stroke: var(--rule); }
 .line { stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; } .band { fill: var(--band); }
 .thread { stroke: var(--second); stroke-dasharray: 3 3; }
+.tail { fill: none; stroke: var(--faint); stroke-width: 1.5; stroke-linejoin: round; } .dot-tail { fill: var(--faint); }
+.turn-at, .turn-back { fill: none; stroke: var(--soft); } .turn-at { stroke-dasharray: 2 3; }
+svg .turned { font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+.cross, .way { fill: none; stroke: var(--soft); } .way { stroke: var(--accent); stroke-width: 1.5; }
+.way-first { fill: var(--paper); stroke: var(--accent); stroke-width: 2; }
+rect.axis { stroke: var(--rule); } circle.rule { stroke: var(--soft); stroke-dasharray: 2 4; }
+.class { stroke: var(--paper); stroke-width: .75; } svg text.on { fill: #10131a; font-weight: 600; }
+.c0 { fill: #8fb8f0; } .c1 { fill: #f4b183; } .c2 { fill: #9fd4a3; } .c3 { fill: #e79aa4; } .c4 { fill: #c3b1e6; }
+.c5 { fill: #d9b99b; } .c6 { fill: #f2c1de; } .c7 { fill: #c4c9d1; } .c8 { fill: #dbdc86; } .c9 { fill: #8fd5dc; }
 .dot { fill: var(--second); } .dot-train { fill: var(--accent); }
 table { border-collapse: collapse; min-width: 100%; }
 th, td { text-align: left; padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { font-weight: 600; } td.unit { min-width: 12rem; }
+th small, td small { display: block; color: var(--soft); font-weight: 400; }
+th small { max-width: 24rem; min-width: 9rem; }
+small.stale { color: var(--wait); }
+.copies img { min-width: 40rem; width: 58rem; max-width: none; }
+h3.protocol { margin-top: 1rem; } ul.protocol { columns: 2 20rem; margin: .25rem 0; padding-left: 1.2rem;
+  color: var(--soft); overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 code, pre { font-family: ui-monospace, monospace; font-size: .9em; }
 pre { background: var(--wash); padding: .75rem 1rem; overflow-x: auto; margin: .25rem 0 1rem; border-radius: .4rem; }

@@ -12,12 +12,40 @@ _ORDER = (
     "error", "critic/loss", "generator/loss", "critic/real", "critic/fake", "critic/penalty", "augment/strength",
     "loss", "gradient/norm", "gradient/critic", "gradient/generator",
 )  # fmt: skip
+_PROBES = (  # the telling ones
+    "probe/diversity", "probe/coverage", "probe/critic/beats", "probe/critic/ahead", "critic/saturated", "probe/copies",
+    "probe/kl", "probe/active", "probe/sharpness",
+)  # fmt: skip
+_MORE = (
+    "probe/precision", "probe/recall", "probe/density", "probe/duplicates", "probe/support", "critic/margin",
+    "probe/turn/critic", "probe/turn/generator", "probe/checkerboard", "probe/sharpness/samples",
+)  # fmt: skip
 
 
 def ordered(names: Iterable[str]) -> list[str]:
     """The names of quantities, the telling ones first."""
-    place = {name: i for i, name in enumerate(_ORDER)}
+    place = {name: i for i, name in enumerate((*_ORDER, *_PROBES, *_MORE))}
     return sorted(names, key=lambda name: (place.get(name, len(place)), name))
+
+
+def group(name: str) -> str:
+    """Where a quantity belongs: "step", "factor" (of a network that reads factors), "probe" (the diagnosis' telling
+    ones), "more" (its others), or "" (no curve: part of a picture, or a constant)."""
+    if name in _PROBES:
+        return "probe"
+    if name in _MORE:
+        return "more"
+    if name.startswith(("probe/path/", "probe/class/")) or name == "probe/latents":
+        return ""
+    if name.startswith("probe/"):
+        return "more"
+    return "factor" if _factor(name) else "step"
+
+
+def _factor(name: str) -> str:
+    """The factor that error/NAME or rmse/NAME is about; "" of other quantities."""
+    kind, _, factor = name.partition("/")
+    return factor if kind in ("error", "rmse") else ""
 
 
 def drawn(curves: dict[str, Curve]) -> tuple[list[str], str | None]:
@@ -32,6 +60,8 @@ def drawn(curves: dict[str, Curve]) -> tuple[list[str], str | None]:
 
 def name_of_quantity(name: str, config: RunConfig) -> Text:
     """What a quantity is called; its own name where nobody gave it a better one."""
+    if factor := _factor(name):
+        return text("name_factor", name=text(f"caras.{factor}") if factor in catalogue("en", "caras") else same(factor))
     if name == "bound" and getattr(config.objective, "estimator", "") == "iwae":
         return text("name_bound_iwae")
     return _known(f"name_{_key(name)}") or same(name)
@@ -39,6 +69,8 @@ def name_of_quantity(name: str, config: RunConfig) -> Text:
 
 def unit_of(name: str, config: RunConfig) -> Text:
     """The unit of a quantity."""
+    if _factor(name):
+        return text("unit_error" if name.startswith("error") else "unit_rmse")
     if name == "loss" and isinstance(config.model, ClassifierModel):
         return text("unit_loss_nats")
     if name == "loss":
@@ -50,6 +82,8 @@ def unit_of(name: str, config: RunConfig) -> Text:
 
 def tells(name: str) -> Text | None:
     """What a quantity says about the run."""
+    if _factor(name):
+        return text("tells_error_of" if name.startswith("error") else "tells_rmse")
     return _known(f"tells_{_key(name)}")
 
 

@@ -14,10 +14,12 @@ from PIL import Image
 from latente import pictures
 from latente.run import Run
 
-BUDGET = 4_500_000  # characters of base64 that all pictures may take together
+BUDGET = 4_200_000  # characters of base64 that the pictures of the album may take together
+EVIDENCE_BUDGET = 300_000  # and those that bear out findings and measurements
 _COLUMNS, _GAP = 8, 2  # of the sheets in a run folder
 _SHEETS, _MOMENTS, _TIMES = 12, 8, 4  # of samples, of the same codes, of reconstructions: at most so many
 _ROWS = 8  # codes that are followed over time
+_EVIDENCE = 24  # images that are shown of a sheet that bears out a finding
 _SMALLEST, _LARGEST = 96, 128  # pixels a side of an image on the page
 _QUALITIES = (
     (None, 1),
@@ -60,8 +62,8 @@ def album(run: Run, budget: int = BUDGET) -> Album:
     _, height, width = run.dataset["image_shape"]
     size = (int(height), int(width))
     unreadable: list[str] = []
-    sheets = _read(run.folder / "samples", size, _SHEETS, unreadable)
-    pairs = _read(run.folder / "reconstructions", size, _TIMES, unreadable)
+    sheets = _read(on_record(run, "samples"), size, _SHEETS, unreadable)
+    pairs = _read(on_record(run, "reconstructions"), size, _TIMES, unreadable)
     reals = _open(run.folder / "reals.png", size, unreadable)
     samples = [_sheet(clock, cells, _COLUMNS) for clock, cells in sheets]
     moments = [_sheet(clock, cells[:_ROWS], 1) for clock, cells in spread(sheets, _MOMENTS)]
@@ -106,9 +108,42 @@ def _url(image: Image.Image, quality: int | None) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _read(folder: Path, size: tuple[int, int], most: int, unreadable: list[str]) -> list[tuple[int, Cells]]:
-    """(images shown, cells) of some sheets of a folder, oldest first."""
-    files = sorted((p for p in folder.glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
+def on_record(run: Run, kind: str) -> list[Path]:
+    """The pictures of a folder of the run ("samples", "reconstructions"), oldest first. Where training went back,
+    those later than the present are of a branch that is none any more."""
+    files = sorted((p for p in (run.folder / kind).glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
+    if not run.branch():
+        return files
+    now = max(row.get("to", row["images"]) for row in (*run.line(), *run.interventions()[-1:], *run.events()[-1:]))
+    return [path for path in files if int(path.stem) <= now]
+
+
+def evidence(run: Run, paths: Sequence[str], budget: int = EVIDENCE_BUDGET) -> dict[str, Shown]:
+    """Pictures by their paths inside the run folder, small: of a sheet of samples the first images, of points their
+    portrait, of anything else all of it. What is not there, not whole, or of an abandoned branch is left out."""
+    present = on_record(run, "samples")
+    there = [path for path in paths if (run.folder / path).is_file()]
+    there = [path for path in there if run.folder / path in present or not path.startswith("samples/")]
+    good = [path for path in there if whole(run.folder / path, [])]
+    shown = {path: _small(run, path) for path in good}
+    for one, url in zip(shown.values(), encode([one.picture for one in shown.values()], budget), strict=True):
+        one.url = url
+    return shown
+
+
+def _small(run: Run, path: str) -> Shown:
+    _, height, width = run.dataset["image_shape"]
+    name = Path(path)
+    if name.parent.name == "samples" and run.dataset.get("kind") != "points":
+        cells = _open(run.folder / path, (height, width), [])
+        if cells is not None:
+            return _sheet(int(name.stem), cells[:_EVIDENCE], _COLUMNS)
+    with Image.open(run.folder / path) as image:
+        return Shown(int(name.stem.rpartition("-")[2]), 1, image.convert("RGB"))
+
+
+def _read(files: list[Path], size: tuple[int, int], most: int, unreadable: list[str]) -> list[tuple[int, Cells]]:
+    """(images shown, cells) of some of these sheets, oldest first."""
     good = [path for path in files if whole(path, unreadable)]
     found = [(int(path.stem), _open(path, size, unreadable)) for path in spread(good, most)]
     return [(clock, cells) for clock, cells in found if cells is not None]

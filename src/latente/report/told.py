@@ -77,7 +77,9 @@ def _model(model: Model) -> Iterator[Text]:
         case R3GANModel():
             yield text("r3gan", width=model.width, blocks=model.blocks, latent=model.latent)
         case ClassifierModel():
-            yield text("classifier", width=model.width, hidden=hidden)
+            yield text("classifier" if hidden else "classifier_plain", width=model.width, hidden=hidden)
+            if model.dropout:
+                yield text("classifier_dropout", share=model.dropout)
     if isinstance(model, DCGANModel | R3GANModel) and model.conditional:
         yield text("gan_conditional")
 
@@ -113,7 +115,9 @@ def _objective(config: RunConfig) -> Iterator[Text]:
         case AdversarialObjective() as objective:
             yield from _of_a_game(objective, config.optim)
         case SupervisedObjective() as objective:
-            yield text("supervised")
+            yield text("supervised" if objective.task == "labels" else f"supervised_{objective.task}")
+            if objective.smoothing:
+                yield text("supervised_smoothing", share=objective.smoothing)
             if objective.shift:
                 yield text("supervised_shift", shift=objective.shift)
 

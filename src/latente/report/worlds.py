@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from latente.report.sheets import BUDGET, Album, Shown, encode, spread, whole
+from latente.report.sheets import BUDGET, Album, Shown, encode, on_record, spread, whole
 from latente.run import Run
 
 FILM_BUDGET = 1_500_000  # characters of base64
@@ -31,8 +31,7 @@ def on_a_line(run: Run) -> bool:
 def album(run: Run, budget: int = BUDGET - FILM_BUDGET) -> Album:
     """Portraits for the slider as `samples`; a line's four stages as `moments`."""
     unreadable: list[str] = []
-    files = sorted((p for p in (run.folder / "samples").glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
-    good = [path for path in files if whole(path, unreadable)]
+    good = [path for path in on_record(run, "samples") if whole(path, unreadable)]
     samples = [_shown(path) for path in spread(good, _SHEETS)]
     moments = [_shown(path) for path in stages(good)] if on_a_line(run) else []
     everything = [*samples, *moments]
@@ -54,8 +53,7 @@ def film(run: Run, budget: int = FILM_BUDGET) -> Shown | None:
 
     A bar under the picture says how far training is. Its `count` is the frames, its `images` those of the last one.
     """
-    files = sorted((p for p in (run.folder / "samples").glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
-    good = spread([path for path in files if whole(path, [])], _FRAMES)
+    good = spread([path for path in on_record(run, "samples") if whole(path, [])], _FRAMES)
     if len(good) < 2:
         return None
     last = int(good[-1].stem)

@@ -8,6 +8,7 @@ relativistic cost it is told how the critic scored some, no more.
 longer zero-sum: what one player loses, the other does not win. `objective.cost minimax` is.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from latente.training.minimise import join, parts
 from latente.training.schedule import geometric, learning_rate
 from latente.training.state import Metrics, TrainState
 
+_SURE = math.log(99)  # the logit of 0.99
 _ADA_EVERY = 4  # steps from one change of the augmentation's strength to the next
 
 
@@ -82,7 +84,10 @@ class Adversarial:
             "critic/loss": loss.detach(),
             "critic/real": reals.logits.detach(),
             "critic/fake": made.logits.detach(),
+            "critic/margin": (reals.logits - made.logits).detach(),
         }
+        if (done := saturated(self.objective.cost, reals.logits, made.logits)) is not None:
+            metrics["critic/saturated"] = done
         if self.objective.drift:
             loss = loss + self.objective.drift * reals.logits.square()
         if at_once:
@@ -215,7 +220,7 @@ class Adversarial:
             return fake, labels
         store = state.memory["replay/images"]
         stored_labels = state.memory.get("replay/labels")
-        filled = (state.iteration * self.optim.critic_steps + turn) * n
+        filled = ((state.iteration - state.since) * self.optim.critic_steps + turn) * n
         if filled < size:
             room = min(size - filled, n)
             store[filled : filled + room] = fake[:room]
@@ -240,6 +245,17 @@ def fakes(generator: nn.Module, n: int, labels: Tensor | None) -> Tensor:
     z = generator.prior(n, torch.default_generator).to(device)  # type: ignore[operator]
     images: Tensor = generator(z, labels)
     return images
+
+
+def saturated(cost: str, real: Tensor, fake: Tensor) -> Tensor | None:
+    """1 for each pair of logits [n] on which the critic is sure to 0.99: minimax's and the relativistic cost are flat
+    there; with the others that have a border at 0 it still says that the critic has won. None for costs whose logits
+    are no odds."""
+    if cost == "relativistic":
+        return (real - fake > _SURE).detach().float()
+    if cost in ("minimax", "non-saturating", "hinge"):
+        return ((real > _SURE) & (fake < -_SURE)).detach().float()
+    return None
 
 
 def packed(images: Tensor, m: int) -> Tensor:

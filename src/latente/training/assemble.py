@@ -24,7 +24,8 @@ from latente.config import (
     VAEObjective,
 )
 from latente.data.datasets import Dataset, ImageSet
-from latente.data.stream import Batch, Binarisation, lasting, see
+from latente.data.stream import Batch, Binarisation, condition, known, lasting, see
+from latente.diagnosis.panel import panel_of
 from latente.messages import Problem
 from latente.models import autoencoder, classifier, vae
 from latente.objectives import Terms
@@ -32,6 +33,7 @@ from latente.training import precision
 from latente.training.adversarial import Adversarial, lazily, memory, scored
 from latente.training.loop import Step
 from latente.training.minimise import Minimise, measured
+from latente.training.probing import probe
 from latente.training.schedule import seed_at
 from latente.training.state import TrainState, averaged_copy
 
@@ -48,8 +50,9 @@ class Assembly:
     measured: Callable[[TrainState, Batch], dict[str, Tensor]]  # on held-out images, [n] each
     decoder: str | None  # the network that makes images
     binarisation: Binarisation
-    conditional: bool  # batches bring labels
+    conditional: bool  # batches bring labels, or factors
     settle: Callable[[nn.Module, ImageSet], None]  # brings the decoder up to date before it is shown or saved
+    probe: Callable[[TrainState], dict[str, float]]  # measurements for the diagnosis
 
 
 def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assembly:
@@ -59,12 +62,16 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     told = getattr(config.model, "conditional", False)
     if told and not classes:
         raise Problem("train.no_labels", source=config.data.source)
-    told = told or isinstance(config.model, ClassifierModel)
+    config = described(config, dataset)
+    if isinstance(config.objective, SupervisedObjective):
+        told = config.objective.task != "rotations"
     torch.manual_seed(seed_at(config.training.seed, -1, 0))  # no step has rank -1
     nets = nn.ModuleDict(models.build(config, shape, classes))
     for net in nets.values():
         if isinstance(net, vae.VAE):
             net.start_from(mean_image(dataset.train))
+        elif isinstance(net, classifier.Classifier):
+            net.start_from(known(dataset.train))
     nets = nets.to(device)
     if channels_last(config, nets):
         nets = nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,6 +83,7 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     numbers: precision.Precision = "bfloat16" if config.training.precision == "bfloat16" else "float32"
     autocast = precision.autocast(numbers, device)
     settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
+    probes = partial(probe, panel=panel_of(config, dataset, device))
     binarisation: Binarisation = "none"
     if isinstance(config.objective, AdversarialObjective):
         assert config.cure is not None and isinstance(config.optim, AdversarialOptim)
@@ -83,7 +91,7 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
         game = Adversarial(config.objective, config.cure, config.optim, int(config.training.images), autocast)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
-        return Assembly(state, game, scored(config.cure.packing), decoder, binarisation, told, settle)
+        return Assembly(state, game, scored(config.cure.packing), decoder, binarisation, told, settle, probes)
     terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
         case AutoencoderModel(), AutoencoderObjective() as objective:
@@ -100,7 +108,21 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
     _rehearse(nets["net"], terms, dataset.train, told, device)
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
-    return Assembly(state, step, measured(terms, decoder is not None), decoder, binarisation, told, settle)
+    return Assembly(state, step, measured(terms, decoder is not None), decoder, binarisation, told, settle, probes)
+
+
+def described(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The configuration that says which factors there are to be read, if that is its task."""
+    objective = config.objective
+    if not isinstance(objective, SupervisedObjective) or objective.task != "factors":
+        return config
+    train, test = known(dataset.train), known(dataset.test)
+    if not train:
+        raise Problem("classifier.no_factors", source=config.data.source)
+    found = classifier.described({name: np.concatenate([train[name], test[name]]) for name in train})
+    if objective.factors not in ("", found):
+        raise Problem("classifier.other_factors", given=objective.factors, found=found)
+    return replace(config, objective=replace(objective, factors=found))
 
 
 def _rehearse(
@@ -108,10 +130,9 @@ def _rehearse(
 ) -> None:
     """Take the losses of two images once: settings that do not go together are refused before a run is created."""
     indices = np.array([0, len(images) - 1])
-    labels = images.labels
-    condition = torch.from_numpy(labels[indices]).to(device) if told and labels is not None else None
+    asked = condition(images, indices, device) if told else None
     with torch.no_grad():
-        terms(net.eval(), Batch(see(images.gather(indices), device=device), condition), 0)
+        terms(net.eval(), Batch(see(images.gather(indices), device=device), asked), 0)
     net.train()
 
 
@@ -179,7 +200,9 @@ def fit_prior(net: nn.Module, images: ImageSet, binarisation: Binarisation = "no
                 labels = None if images.labels is None else torch.from_numpy(images.labels[part]).to(device)
                 mean, logvar = net.posterior(x, labels)
                 codes.append(mean + (logvar / 2).exp() * torch.randn(mean.shape, generator=generator).to(device))
-    net.fit_prior(torch.cat(codes))
+    found = torch.cat(codes)
+    if torch.isfinite(found).all():  # weights that broke are noticed elsewhere; nothing can be fitted to them
+        net.fit_prior(found)
 
 
 def refit_batch_norm(net: nn.Module, images: ImageSet, conditional: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,28 +14,38 @@ import numpy as np
 import torch
 
 from latente import checkpoint, pictures, run
-from latente.config import RunConfig
+from latente.config import RunConfig, override
 from latente.data.datasets import Dataset, ImageSet, load
 from latente.data.points import parse
-from latente.data.stream import Batch, Stream, lasting, see
+from latente.data.stream import Batch, Stream, condition, lasting, see
+from latente.diagnosis.findings import Finding
+from latente.diagnosis.history import of_run
+from latente.diagnosis.verdicts import judge
 from latente.messages import Problem
 from latente.models import Decoder, ImageEncoder
 from latente.run import Run
 from latente.training import precision
+from latente.training.acting import CONFIDENT, KEPT, Decision, abandon, decide, healthy
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
 from latente.training.loop import fit
 from latente.training.machine import device_again, environment, locked, pick_device, stop_signals
 from latente.training.portrait import portrait
 from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
 from latente.training.resolve import resolve
+from latente.training.schedule import branch_seed
 from latente.training.state import TrainState, averaged_copy
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers), a few times a second
+Heard = Callable[[Finding], None]  # a fault that the diagnosis has found
 _TEST = 10_000  # held-out images that a checkpoint is measured on, at most
 _SAMPLES, _PAIRS = 64, 8
 
 
 def _unwatched(images: int, row: dict[str, Any]) -> None:
+    pass
+
+
+def _unheard(finding: Finding) -> None:
     pass
 
 
@@ -46,11 +56,12 @@ def train(
     start_from: Run | None = None,
     created: Callable[[Run, Dataset], None] = lambda run, dataset: None,
     watch: Watch = _unwatched,
+    heard: Heard = _unheard,
 ) -> Run:
     """Create a run in `out` and train it to its end; `start_from` gives the weights to begin with.
 
-    `created` hears of the run before the first step. The run's `stopped()` says how it ended. Raises Problem for
-    anything that a person can put right."""
+    `created` hears of the run before the first step, `heard` of every fault that is found on the way. The run's
+    `stopped()` says how it ended. Raises Problem for anything that a person can put right."""
     device = pick_device(config.training.device)
     dataset = load(config.data)
     config = resolve(config, dataset, device)
@@ -70,7 +81,7 @@ def train(
             shown = dataset.train.images[_spread(dataset.train, _SAMPLES)]
             pictures.save(pictures.grid(shown, 8), here.folder / "reals.png")
         created(here, dataset)
-        return _Life(here, config, dataset, assembly, device, watch).live(config.training.images)
+        return _Life(here, config, dataset, assembly, device, watch, heard).live(config.training.images)
 
 
 def resume(
@@ -79,6 +90,7 @@ def resume(
     images: int | None = None,
     created: Callable[[Run, Dataset], None] = lambda run, dataset: None,
     watch: Watch = _unwatched,
+    heard: Heard = _unheard,
 ) -> Run:
     """Go on with a run from its newest readable checkpoint, to `images` or to where it was meant to end."""
     config = here.config
@@ -94,15 +106,15 @@ def resume(
     starts = [row for row in here.events() if row["kind"] in ("start", "resume")]
     until = images or (starts[-1]["until"] if starts else config.training.images)
     with explained(here), locked(here.folder):
-        _take_up(here, state)
+        well = _take_up(here, state)
         if state.images >= until and (images or here.stopped() == "finished"):
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
         for name in ("metrics.jsonl", "timing.jsonl"):
-            run.cut(here.folder / name, state.images)
+            run.cut(here.folder / name, state.images, state.branch)
         differs = [k for k, v in environment(device).items() if recorded.get(k) != v]
         here.record_event("resume", state.images, until=until, differs=differs)
         created(here, dataset)
-        return _Life(here, config, dataset, assembly, device, watch).live(until)
+        return _Life(here, config, dataset, assembly, device, watch, heard, well).live(until)
 
 
 @contextmanager
@@ -133,56 +145,119 @@ class _Life:
     assembly: Assembly
     device: torch.device
     watch: Watch
+    heard: Heard
+    well: bool = True  # nothing was wrong when the diagnosis last looked
     recorder: Recorder = field(init=False)
     settled: int = -1  # the clock at which the shown network was last brought up to date
+    measured: int = -1  # the clock of the last measurement on held-out images
+    shown: int = 0  # images in all branches, by this process
+    decision: Decision | None = None  # what it made necessary
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.run, self.watch)
+        measured = [row["images"] for row in self.run.line() if any(name.startswith("test/") for name in row)]
+        self.measured = max(measured, default=-1)
 
     def live(self, until: int) -> Run:
-        """Train until `until` images or until somebody stops it."""
+        """Train until `until` images, or until somebody or a finding stops it."""
+        began = time.perf_counter()
+        ending: dict[str, Any]
+        try:
+            with stop_signals() as asked:
+                if not self.run.checkpoints():
+                    self.sample(self.assembly.state)
+                    self.keep(self.assembly.state)
+                while self.stretch(until, asked):
+                    self.go_back()
+                state = self.assembly.state
+                ending = {"reason": "finished" if state.images >= until else "interrupted"}
+                if self.decision is not None:
+                    ending = {"reason": "finding", "finding": self.decision.finding}
+                done = self.measured if ending["reason"] == "finished" else self.run.checkpoints()[-1]
+                if done != state.images:
+                    self.finish(state, ending["reason"])
+                images = state.images
+        except NonFinite as found:
+            images, ending = found.images, {"reason": "non-finite", "term": found.term}
+            ending["checkpoint"] = (self.run.checkpoints() or [0])[-1]
+        ending |= {"seconds": round(time.perf_counter() - began, 2), "shown": self.shown}
+        ending["branch"] = self.assembly.state.branch
+        self.run.record_event("stop", images, **ending)
+        self.watch(images, self.recorder.row)
+        return self.run
+
+    def stretch(self, until: int, asked: Callable[[], bool]) -> bool:
+        """Train without looking back; whether training has to go back then."""
         t, state = self.config.training, self.assembly.state
+        seed = branch_seed(t.seed, state.branch)
         stream = Stream(
             self.dataset.train,
-            seed=t.seed,
+            seed=seed,
             device=self.device,
             binarisation=self.assembly.binarisation,
             conditional=self.assembly.conditional,
             channels_last=channels_last(self.config, state.nets),
         )
-        cadence = [(t.tick, self.recorder.tick), (t.sample_every, self.sample), (t.checkpoint_every, self.milestone)]
-        began = time.perf_counter()
+        cadence = [
+            (t.tick, self.recorder.tick),
+            (t.sample_every, self.sample),
+            (t.probe_every, self.probe),
+            (t.checkpoint_every, self.milestone),  # last: it keeps what the others remember
+        ]
+        self.recorder.start(state)
+        start = state.images
         try:
-            with stop_signals() as should_stop:
-                if not self.run.checkpoints():
-                    self.sample(state)
-                    self.keep(state)
-                self.recorder.start(state)
-                fit(
-                    state,
-                    self.assembly.step,
-                    stream,
-                    until=until,
-                    batch=t.batch,
-                    seed=t.seed,
-                    ema_halflife=t.ema_halflife,
-                    record=self.recorder.add,
-                    cadence=cadence,
-                    should_stop=should_stop,
-                )
-                reason = "finished" if state.images >= until else "interrupted"
-                if self.run.checkpoints()[-1] != state.images:
-                    self.finish(state, reason)
-                seconds = round(time.perf_counter() - began, 2)
-                self.run.record_event("stop", state.images, reason=reason, seconds=seconds)
-        except NonFinite as found:
-            last = self.run.checkpoints()[-1]
-            seconds = round(time.perf_counter() - began, 2)
-            self.run.record_event(
-                "stop", found.images, reason="non-finite", seconds=seconds, term=found.term, checkpoint=last
+            fit(
+                state,
+                self.assembly.step,
+                stream,
+                until=until,
+                batch=t.batch,
+                seed=seed,
+                ema_halflife=t.ema_halflife,
+                record=self.recorder.add,
+                cadence=cadence,
+                should_stop=lambda: asked() or self.decision is not None,
             )
-        self.watch(state.images, self.recorder.row)
-        return self.run
+        except NonFinite as found:
+            broken = {"stopped": "non-finite", "term": found.term, "since": found.images}
+            self.judge(state, broken)
+            if self.decision is None or self.decision.to is None:
+                raise
+        finally:
+            self.shown += state.images - start
+        return self.decision is not None and self.decision.to is not None
+
+    def judge(self, state: TrainState, broken: dict[str, Any] | None = None) -> None:
+        """Let the diagnosis look at the run so far, tell of every clear fault new in this branch, and decide."""
+        history = of_run(self.run)
+        findings = judge(replace(history, facts={**history.facts, **(broken or {})}))
+        known = {row["what"] for row in self.run.events() if row["kind"] == "finding" and row["branch"] == state.branch}
+        for finding in findings:
+            told = finding.severity == "fault" and finding.confidence >= CONFIDENT  # it is looked at many times
+            if told and finding.what not in known:
+                self.run.record_event("finding", state.images, branch=state.branch, **asdict(finding))
+                self.heard(finding)
+        self.well = not any(finding.severity == "fault" for finding in findings)
+        self.decision = decide(self.run, findings)
+
+    def go_back(self) -> None:
+        """Begin another branch at an earlier checkpoint, under other dice and, if there is a remedy, other settings.
+        Clock and curves stay whole: rows carry the branch."""
+        decision = self.decision
+        assert decision is not None
+        images, settings = self.assembly.state.images, decision.settings
+        try:
+            self.assembly = assemble(override(self.config, settings), self.dataset, self.device)
+        except Problem:  # the family cannot take the remedy: other dice alone
+            settings = {}
+            self.assembly = assemble(self.config, self.dataset, self.device)
+        facts = {"to": decision.to, "branch": self.run.branch() + 1, "settings": settings}
+        self.run.record_event("intervention", images, finding=decision.finding, **facts)
+        self.config = self.run.config
+        _take_up(self.run, self.assembly.state)
+        self.settled, self.well, self.decision = -1, True, None
+        self.recorder.row = {}
 
     def sample(self, state: TrainState) -> None:
         """Pictures from the same latents every time; of a network that encodes, reconstructions under their originals;
@@ -231,8 +306,22 @@ class _Life:
         pixels = pictures.to_pixels(images.float().cpu().numpy())
         pictures.save(pictures.grid(pixels, columns), self.run.folder / kind / f"{clock:09d}.png")
 
+    def probe(self, state: TrainState) -> None:
+        """Measurements, and what the diagnosis makes of them; their seconds are no training time."""
+        self.recorder.check(state)
+        go_on = self.recorder.pause()
+        row = self.assembly.probe(state)
+        if row:
+            self.recorder.write(state, row)
+        self.judge(state)
+        if self.well and self.config.training.on_finding in ("rollback", "treat"):
+            self.keep(state)  # to go back to
+        go_on()
+
     def milestone(self, state: TrainState) -> None:
         """Measure on held-out images, then keep a checkpoint."""
+        if self.decision is not None and self.decision.to is not None:
+            return  # training goes back behind this place
         self.recorder.check(state)
         go_on = self.recorder.pause()
         row = self.validate(state)
@@ -255,9 +344,11 @@ class _Life:
         """A checkpoint, unless a number is no longer finite; older ones are thinned out."""
         self.recorder.check(state)
         self.settle(state)
-        checkpoint.save(self.run.checkpoint(state.images), *state.pack())
-        checkpoint.prune(self.run.folder / "checkpoints", self.run.checkpoints(), self.run.best())
+        tensors, plain = state.pack()
+        checkpoint.save(self.run.checkpoint(state.images), tensors, plain | {"healthy": self.well})
         self.run.record_event("checkpoint", state.images)
+        worth = (self.run.best(), *healthy(self.run)[-KEPT:])
+        checkpoint.prune(self.run.folder / "checkpoints", self.run.checkpoints(), *worth)
 
     def settle(self, state: TrainState) -> None:
         """Bring what depends on the weights up to date: a plain autoencoder's prior, an average's batch norm."""
@@ -275,17 +366,15 @@ class _Life:
             for part in np.array_split(indices, -(-len(indices) // at_once)):
                 accumulate(totals, self.assembly.measured(state, self._held_out(part)))
         state.nets.train()
+        self.measured = state.images
         return {f"test/{name}": value for name, value in summary(totals).items() if not name.endswith("/sd")}
 
     def _held_out(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
         """Held-out images as the network sees them, the same every time."""
         protocol = lasting(self.assembly.binarisation)
         fixed = see(self.dataset.test.gather(indices), protocol, indices=indices, device=self.device)
-        labels = self.dataset.test.labels
-        wanted = self.assembly.conditional and labels is not None
-        return Batch(
-            fixed, torch.from_numpy(labels[indices]).to(self.device) if wanted and labels is not None else None
-        )
+        told = condition(self.dataset.test, indices, self.device) if self.assembly.conditional else None
+        return Batch(fixed, told)
 
 
 def adopt(state: TrainState, source: Run) -> None:
@@ -305,14 +394,22 @@ def adopt(state: TrainState, source: Run) -> None:
             state.averaged = averaged_copy(net, name)
 
 
-def _take_up(here: Run, state: TrainState) -> None:
-    """Load the newest readable checkpoint. Those that are cut short are named in events.jsonl and set aside. A run
-    that was killed before its first checkpoint begins again."""
-    clocks = here.checkpoints()
+def _take_up(here: Run, state: TrainState) -> bool:
+    """Load the newest readable checkpoint of the branch that the run is on. Those that are cut short are named in
+    events.jsonl and set aside. A run that was killed before its first checkpoint begins again.
+
+    The result: whether nothing was wrong there."""
+    abandon(here)
+    clocks, branch = here.checkpoints(), here.branch()
     for clock in reversed(clocks):
         try:
-            state.unpack(*checkpoint.load(here.checkpoint(clock)))
-            return
+            tensors, plain = checkpoint.load(here.checkpoint(clock))
+            state.unpack(tensors, plain)
+            if state.branch < branch:
+                state.branch, state.totals = branch, {}
+                if "memory/replay/images" not in tensors:
+                    state.since = state.iteration  # a store that the remedy brought is empty
+            return bool(plain.get("healthy", True))
         except checkpoint.Damaged as damaged:
             here.record_event("damaged", clock, what=str(damaged))
             here.checkpoint(clock).rename(here.folder / "checkpoints" / f"damaged-{clock:09d}-{os.getpid()}")
@@ -320,6 +417,7 @@ def _take_up(here: Run, state: TrainState) -> None:
         raise Problem("run.no_checkpoint", folder=here.folder)
     if here.tree["start_from"]:
         adopt(state, run.open_run(here.tree["start_from"]))
+    return True
 
 
 def _environment_of(here: Run) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Recorder:
         self.write(state, row)
         began, images = self._tick
         seconds = time.perf_counter() - began
-        timing = {"images": state.images, "seconds": round(seconds, 4), "memory_mib": memory_mib()}
+        timing: dict[str, Any] = {"images": state.images, "branch": state.branch, "seconds": round(seconds, 4)}
+        timing["memory_mib"] = memory_mib()
         if seconds > 0:
             timing["images_per_second"] = round((state.images - images) / seconds, 1)
         append(self.run.folder / "timing.jsonl", timing)
@@ -68,7 +69,7 @@ class Recorder:
 
     def write(self, state: TrainState, row: dict[str, float]) -> None:
         """A row of metrics.jsonl at the present clock."""
-        append(self.run.folder / "metrics.jsonl", {"images": state.images, "branch": 0, **row})
+        append(self.run.folder / "metrics.jsonl", {"images": state.images, "branch": state.branch, **row})
         self.row |= row
 
     def pause(self) -> Callable[[], None]:

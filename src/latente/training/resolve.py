@@ -14,33 +14,23 @@ from latente.data.stream import Stream
 from latente.messages import Problem
 from latente.presets import suited
 from latente.training import precision
-from latente.training.assemble import assemble, channels_last, image_shape
+from latente.training.assemble import assemble, channels_last, described, image_shape
 
 
 def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunConfig:
     """The configuration with everything decided: absolute counts, the path, the precision."""
-    t, optim = config.training, config.optim
+    t = config.training
     if t.images < 1 or t.batch < 1 or not 1 <= t.accumulate <= t.batch:
         raise Problem("train.nothing_to_do", images=t.images, batch=t.batch, accumulate=t.accumulate)
     suited(config, config.data.source)  # refuses points to presets that know images alone
     check(config, image_shape(dataset))
-    t = replace(
-        t,
-        sample_every=t.sample_every or Images(max(t.images // 8, 1)),
-        checkpoint_every=t.checkpoint_every or Images(max(t.images // 4, 1)),
-        tick=t.tick or Images(max(t.images // 60, 1)),
-    )
-    if optim.decay != "none" and not optim.decay_images:
-        optim = replace(optim, decay_images=Images(max(t.images - optim.decay_from, 1)))
-    objective, cure = config.objective, config.cure
-    if isinstance(objective, AdversarialObjective) and objective.gamma_final >= 0 and not objective.gamma_images:
-        objective = replace(objective, gamma_images=t.images)
-    if cure is not None and cure.instance_noise and not cure.instance_noise_images:
-        cure = replace(cure, instance_noise_images=t.images)
+    config = described(config, dataset)
+    config = lengths(config)
+    t = config.training
     path = Path(config.data.source)
     named = names.known(config.data.source.partition(":")[0]) is not None  # a folder may bear the name of a set
     data = replace(config.data, source=str(path.resolve())) if path.exists() and not named else config.data
-    config = replace(config, training=t, optim=optim, objective=objective, cure=cure, data=data)
+    config = replace(config, data=data)
     if t.precision == "auto":
         chosen = precision.choose(
             lambda p: _one_step(config, dataset, device, p),
@@ -52,6 +42,25 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     elif t.precision == "bfloat16" and not precision.has_bfloat16(device):
         raise Problem("train.no_bfloat16", device=device)
     return config
+
+
+def lengths(config: RunConfig) -> RunConfig:
+    """Every interval, decay and ramp that was left open, in images."""
+    t, optim, objective, cure = config.training, config.optim, config.objective, config.cure
+    t = replace(
+        t,
+        sample_every=t.sample_every or Images(max(t.images // 8, 1)),
+        checkpoint_every=t.checkpoint_every or Images(max(t.images // 4, 1)),
+        tick=t.tick or Images(max(t.images // 60, 1)),
+        probe_every=t.probe_every or Images(max(t.images // 30, 1)),
+    )
+    if optim.decay != "none" and not optim.decay_images:
+        optim = replace(optim, decay_images=Images(max(t.images - optim.decay_from, 1)))
+    if isinstance(objective, AdversarialObjective) and objective.gamma_final >= 0 and not objective.gamma_images:
+        objective = replace(objective, gamma_images=t.images)
+    if cure is not None and cure.instance_noise and not cure.instance_noise_images:
+        cure = replace(cure, instance_noise_images=t.images)
+    return replace(config, training=t, optim=optim, objective=objective, cure=cure)
 
 
 def _one_step(

@@ -11,6 +11,11 @@ def seed_at(seed: int, rank: int, images: int) -> int:
     return (mixed ^ mixed >> 31) % 2**63
 
 
+def branch_seed(seed: int, branch: int) -> int:
+    """The seed of a run that went back `branch` times: the same dice would fall into the same pit."""
+    return seed if branch == 0 else seed_at(seed, -1 - branch, 0)
+
+
 def learning_rate(optim: OptimConfig, images: int) -> float:
     """The learning rate at `images`: constant, then decaying from `decay_from` over `decay_images` to `final` x lr."""
     if optim.decay == "none":

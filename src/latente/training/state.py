@@ -22,6 +22,8 @@ class TrainState:
     averaged: nn.ModuleDict | None = None  # exponential moving averages of some networks, in evaluation mode
     images: int = 0
     iteration: int = 0
+    branch: int = 0  # how often training went back to an earlier checkpoint
+    since: int = 0  # the iteration at which this branch began
     totals: dict[str, Tensor] = field(default_factory=dict)  # the recorder's unfinished tick
     memory: dict[str, Tensor] = field(default_factory=dict)  # what the step keeps besides: past fakes, a strength
 
@@ -30,7 +32,8 @@ class TrainState:
         tensors = {f"nets/{k}": v for k, v in self.nets.state_dict().items()}
         if self.averaged is not None:
             tensors |= {f"averaged/{k}": v for k, v in self.averaged.state_dict().items()}
-        plain: dict[str, Any] = {"images": self.images, "iteration": self.iteration, "optimizers": {}}
+        plain: dict[str, Any] = {"images": self.images, "iteration": self.iteration, "branch": self.branch}
+        plain |= {"since": self.since, "optimizers": {}}
         for player, optimizer in self.optimizers.items():
             values: dict[str, Any] = {}
             for name, parameter in self.nets[player].named_parameters():
@@ -62,8 +65,9 @@ class TrainState:
                     optimizer.state.pop(parameter, None)
         device = next(self.nets.parameters()).device
         self.totals = {k: v.to(device, copy=True) for k, v in _under(tensors, "totals/").items()}
-        self.memory = {k: v.to(device, copy=True) for k, v in _under(tensors, "memory/").items()}
+        self.memory |= {k: v.to(device, copy=True) for k, v in _under(tensors, "memory/").items()}
         self.images, self.iteration = plain["images"], plain["iteration"]
+        self.branch, self.since = plain.get("branch", 0), plain.get("since", 0)
 
     def average(self, halflife: int, n: int) -> None:
         """Move the averaged weights towards the current ones after a batch of `n`; buffers are copied."""

@@ -1,0 +1,645 @@
+"""Whether the diagnosis is right: on trainings whose truth is known and that no threshold has seen.
+
+    python benchmarks/diagnosis.py [--quick] [--only unseen|calibration] [--fit]
+
+Three kinds of runs. Games in worlds whose modes can be counted, hundreds at once (`diagnosis.worlds`): the truth is
+counted in the world, with rules that use none of the probes (`happened`). VAEs on small images of known settings. And
+samples that nobody trained: the training set itself, half of its classes, held-out images, a grid laid over them.
+
+Settings are drawn anew for each run: world, widths, rates, momentum, cost, penalty, number of training points, seed.
+The calibration runs and the unseen runs have other worlds, other widths and other seeds; confidence is fitted on the
+former alone (`--fit` prints the table for `findings.CALIBRATION`), and what is reported comes from the latter.
+
+    recall        of the runs of which a verdict is true, the share that it is given to
+    false alarms  of the healthy runs, the share that any fault is found in
+    calibration   of the findings of faults with a confidence around c, the share that is true
+
+Each with a Wilson interval (95 %). Runs in which no fault is true and which are yet not healthy (a generator whose
+points are mostly off, say) count in neither rate; how many they are is reported. The last line is one JSON object; the
+full run writes benchmarks/results/diagnosis.json and docs/images/diagnosis.svg.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from finished import finished
+from latente.config import DataConfig, Images, override
+from latente.data.datasets import Dataset, ImageSet, load
+from latente.data.points import World
+from latente.data.stream import see
+from latente.diagnosis.findings import CALIBRATION, Finding
+from latente.diagnosis.history import History, of_rows, of_run
+from latente.diagnosis.panel import Panel
+from latente.diagnosis.verdicts import judge
+from latente.diagnosis.worlds import Played, Toy, history, play
+from latente.objectives.reconstruction import kl_standard_normal
+from latente.presets_vae import vae
+from latente.run import Run
+
+RESULT = Path(__file__).parent / "results" / "diagnosis.json"
+CHART = Path(__file__).parent.parent / "docs" / "images" / "diagnosis.svg"
+BARS = {"recall_low": 0.85, "false_alarms_high": 0.08, "each_verdict": 0.7, "unseen": 300}
+FAULTS = (
+    *("divergence", "mode-collapse-full", "mode-collapse-partial", "mode-cycling", "saturated-critic", "oscillation"),
+    *("critic-memorising", "generator-memorising", "posterior-collapse", "over-regularised", "under-regularised"),
+    *("blurred", "checkerboard"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run: what is true of it, and what was said of it."""
+
+    kind: str  # plan that it was drawn from
+    truth: frozenset[str]  # faults
+    healthy: bool
+    said: tuple[Finding, ...]
+
+
+# ---- Games in known worlds ------------------------------------------------------------------------------------------
+
+
+def ring(k: int, sd: float) -> World:
+    """k Gaussians on a circle."""
+    angles = 2 * np.pi * np.arange(k) / k
+    return World(f"ring{k}", 2, sd, 0.8 * np.stack([np.cos(angles), np.sin(angles)], 1), np.full(k, 1 / k))
+
+
+def grid(side: int, sd: float) -> World:
+    """side x side Gaussians in a square."""
+    x, y = np.meshgrid(*2 * [np.linspace(-0.8, 0.8, side)])
+    k = side * side
+    return World(f"grid{k}", 2, sd, np.stack([x, y], 2).reshape(k, 2), np.full(k, 1 / k))
+
+
+def scattered(k: int, d: int, sd: float, rng: np.random.Generator) -> World:
+    """k Gaussians anywhere, none within 8 standard deviations of another."""
+    centres: list[Any] = []
+    while len(centres) < k:
+        new = rng.uniform(-0.85, 0.85, d)
+        if all(np.linalg.norm(new - old) > 8 * sd for old in centres):
+            centres.append(new)
+    return World(f"scattered{k}", d, sd, np.array(centres), np.full(k, 1 / k))
+
+
+def line(rng: np.random.Generator) -> World:
+    """Two Gaussians in one dimension."""
+    apart = float(rng.uniform(0.3, 0.5))
+    return World("line", 1, float(rng.uniform(0.08, 0.12)), np.array([[-apart], [apart]]), np.full(2, 0.5))
+
+
+def broad(k: int, d: int, rng: np.random.Generator) -> World:
+    """k Gaussians that overlap, in more dimensions than a few points can fill."""
+    return World(f"broad{k}", d, 0.3, rng.uniform(-0.5, 0.5, (k, d)), np.full(k, 1 / k))
+
+
+def happened(game: Played) -> tuple[frozenset[str], bool]:
+    """The faults that a game had, and whether it was healthy, from what only the world's maker can count."""
+    if game.broken is not None or not np.isfinite(game.places).all():
+        return frozenset({"divergence"}), False
+    found = set()
+    k, half = game.shares.shape[1], len(game.clocks) // 2
+    late, last = game.shares[half:], game.shares[-len(game.clocks) // 3 :]  # [., k]
+    kinds = float(np.median(_kinds(last)))  # that are made at one moment
+    present = float(np.median((last >= 0.2 / k).sum(1)))  # modes with a fifth of their due
+    leaders = late.argmax(1)[late.max(1) >= 0.4]
+    switches = int((np.diff(leaders) != 0).sum())
+    if thrown(game):  # which mode is nearest says nothing of points beyond all of them
+        if game.places[-1].std(0).max() <= 0.1 * game.toy.world.centres.std():  # type: ignore[union-attr]
+            found.add("mode-collapse-full")
+    elif kinds <= 0.45 * k and switches >= 5 and len(set(leaders)) >= 3:
+        found.add("mode-cycling")
+    elif goes_round(game):  # from one mode to the other and back, where there are few
+        pass
+    elif kinds <= 1.5:
+        found.add("mode-collapse-full")
+    elif present <= 0.8 * k:
+        found.add("mode-collapse-partial")
+    if game.sure >= 0.8:
+        found.add("saturated-critic")
+    if "mode-cycling" not in found and goes_round(game):
+        found.add("oscillation")
+    if game.ahead >= 0.7:
+        found.add("critic-memorising")
+    if game.copying <= 0.65:
+        found.add("generator-memorising")
+    good = float(game.good[-len(game.clocks) // 6 :].mean())
+    return frozenset(found), not found and present == k and good >= 0.4
+
+
+def thrown(game: Played) -> bool:
+    """Whether most made points lie farther from every mode than the modes lie apart."""
+    centres = game.toy.world.centres
+    assert centres is not None
+    made = game.places[-1].astype(float)  # [m, d]
+    nearest = np.linalg.norm(made[:, None] - centres, axis=2).min(1)
+    return float(np.median(nearest)) > np.linalg.norm(centres - centres.mean(0), axis=1).max()
+
+
+def _kinds(shares: Any) -> Any:
+    """exp of the entropy of shares [T, k]: how many modes, equally often, would be as uneven. [T]"""
+    return np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum(1))
+
+
+def goes_round(game: Played) -> bool:
+    """Whether the mean of the made points turns in the last half: one frequency of three turns or more holds two fifths
+    of its movement, the movement is a tenth of the world's size, and it does not die out."""
+    centre = game.places[len(game.clocks) // 2 :].mean(1)  # [S, d]
+    size = game.toy.world.centres.std()  # type: ignore[union-attr]
+    t = np.linspace(-1, 1, len(centre))
+    centre = centre - centre.mean(0)
+    centre = centre - t[:, None] * (t @ centre / (t @ t))
+    if centre.std(0).max() < 0.1 * size:
+        return False
+    power = (np.abs(np.fft.rfft(centre, axis=0)) ** 2).sum(1)
+    k = 3 + int(power[3:].argmax())
+    share = power[max(k - 1, 0) : k + 2].sum() / power.sum()
+    ends = [centre[part].std(0).max() for part in (slice(0, len(t) // 2), slice(len(t) // 2, None))]
+    return bool(share >= 0.4 and k <= len(t) // 4 and ends[1] >= 0.5 * ends[0])
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is drawn from for one half of the benchmark; the halves share no world and no width."""
+
+    name: str
+    seed: int
+    widths: tuple[tuple[int, ...], ...]
+    worlds: Callable[[np.random.Generator], World]
+    codes: int  # dimensions of the worlds that are shown as images
+    images: tuple[str, ...]  # sets that VAEs and synthetic samples are made from
+    resolution: int
+
+
+def _calibration_world(rng: np.random.Generator) -> World:
+    return [ring(8, 0.05), grid(3, 0.06), scattered(6, 2, 0.05, rng)][rng.integers(3)]
+
+
+def _unseen_world(rng: np.random.Generator) -> World:
+    sd = float(rng.uniform(0.03, 0.06))
+    k = int(rng.integers(5, 10))
+    return [ring(int(rng.integers(5, 13)), sd), grid(4, 0.7 * sd), scattered(k, 2, sd, rng)][rng.integers(3)]
+
+
+CALIBRATION_RUNS = Split("calibration", 1, ((32, 32),), _calibration_world, 9, ("fashion-mnist",), 16)
+UNSEEN_RUNS = Split("unseen", 2, ((24, 24), (48, 48)), _unseen_world, 16, ("mnist",), 16)
+
+
+def _rates(rng: np.random.Generator, lr: float, critic_lr: float, spread: float = 1.5) -> dict[str, float]:
+    """Rates of both players, each up to `spread` times larger or smaller."""
+    factors = np.exp(rng.uniform(-math.log(spread), math.log(spread), 2))
+    return {"lr": float(lr * factors[0]), "critic_lr": float(critic_lr * factors[1])}
+
+
+def _pick(rng: np.random.Generator, *options: Any) -> Any:
+    return options[rng.integers(len(options))]
+
+
+def _penalised(rng: np.random.Generator, base: Toy) -> Toy:
+    cost = _pick(rng, "relativistic", "non-saturating", "minimax", "wasserstein")
+    gamma, beta1 = float(np.exp(rng.uniform(math.log(0.02), math.log(0.1)))), _pick(rng, 0.0, 0.5)
+    penalty = _pick(rng, "r1", "r1+r2")
+    return replace(base, cost=cost, penalty=penalty, gamma=gamma, beta1=beta1, final=0.05, **_rates(rng, 3e-3, 6e-3))
+
+
+def _plain(rng: np.random.Generator, base: Toy) -> Toy:
+    cost = _pick(rng, "relativistic", "non-saturating", "minimax", "wasserstein")
+    return replace(base, cost=cost, final=0.05, **_rates(rng, 1e-2, 1e-2, 1.2))
+
+
+def _carried(rng: np.random.Generator, base: Toy) -> Toy:
+    """Momentum and a generator that is too fast: it runs from mode to mode."""
+    cost = _pick(rng, "relativistic", "non-saturating", "least-squares", "wasserstein")
+    return replace(base, cost=cost, beta1=0.9, **_rates(rng, 2e-2, 1e-3))
+
+
+def _dead(rng: np.random.Generator, base: Toy) -> Toy:
+    """Steps so large that the generator's units die."""
+    if rng.random() < 0.5:
+        return replace(base, cost="least-squares", **_rates(rng, 1.0, 1.0))
+    return replace(base, cost="minimax", beta1=0.9, **_rates(rng, 3e-2, 3e-2))
+
+
+def _sure(rng: np.random.Generator, base: Toy) -> Toy:
+    """Minimax has no slope where the critic is sure."""
+    return replace(base, cost="minimax", beta1=_pick(rng, 0.0, 0.9), **_rates(rng, 3e-2, 2e-3))
+
+
+def _slow(rng: np.random.Generator, base: Toy) -> Toy:
+    """A generator that is too slow for its critic gets stuck on a part."""
+    cost = _pick(rng, "non-saturating", "minimax", "least-squares")
+    return replace(base, cost=cost, beta1=_pick(rng, 0.0, 0.9), **_rates(rng, 1e-4, 3e-2))
+
+
+def _turning(rng: np.random.Generator, base: Toy) -> Toy:
+    """Wasserstein's game without a bound, and momentum: Dirac's circle (Mescheder et al. 2018)."""
+    return replace(base, cost="wasserstein", beta1=_pick(rng, 0.85, 0.9, 0.95), **_rates(rng, 5e-4, 3e-3))
+
+
+def _resting(rng: np.random.Generator, base: Toy) -> Toy:
+    """The same world without momentum and with a penalty."""
+    cost = _pick(rng, "wasserstein", "non-saturating", "relativistic")
+    return replace(base, cost=cost, penalty="r1", gamma=0.1, final=0.05, **_rates(rng, 5e-4, 3e-3))
+
+
+def _exploding(rng: np.random.Generator, base: Toy) -> Toy:
+    return replace(base, cost=_pick(rng, "least-squares", "wasserstein", "relativistic"), **_rates(rng, 1e9, 1e9))
+
+
+def _few(rng: np.random.Generator, base: Toy) -> Toy:
+    """A critic that can learn its points by heart."""
+    cost = _pick(rng, "non-saturating", "relativistic", "hinge")
+    return replace(base, cost=cost, train=int(rng.integers(50, 100)), **_rates(rng, 1e-3, 4e-3))
+
+
+def _copied(rng: np.random.Generator, base: Toy) -> Toy:
+    """A generator that has time to learn a few points by heart."""
+    cost, penalty = _pick(rng, ("relativistic", "r1+r2"), ("non-saturating", "r1"))
+    game = {"cost": cost, "penalty": penalty, "gamma": 0.003, "final": 0.05}
+    return replace(base, train=int(rng.integers(20, 40)), **game, **_rates(rng, 3e-3, 6e-3))
+
+
+def _many(rng: np.random.Generator, base: Toy) -> Toy:
+    return replace(_penalised(rng, base), train=8_000)
+
+
+PLANS: dict[str, tuple[Callable[[np.random.Generator, Toy], Toy], str, int, int]] = {
+    # name -> how it is drawn, in which kind of world, runs for calibration, unseen runs
+    "penalised": (_penalised, "plane", 14, 90),
+    "plain": (_plain, "plane", 8, 40),
+    "carried": (_carried, "plane", 8, 25),
+    "dead": (_dead, "plane", 6, 16),
+    "sure": (_sure, "plane", 5, 16),
+    "slow": (_slow, "plane", 6, 16),
+    "turning": (_turning, "line", 5, 14),
+    "resting": (_resting, "line", 3, 10),
+    "exploding": (_exploding, "plane", 2, 6),
+    "few": (_few, "codes", 4, 14),
+    "copied": (_copied, "codes", 4, 14),
+    "many": (_many, "codes", 4, 14),
+}
+
+
+def toys(split: Split, share: float = 1.0, steps: int = 1_500) -> list[tuple[str, Toy]]:
+    """The games of one half, a `share` of them: (plan, game)."""
+    found = []
+    for at, (name, (draw, where, calibration, unseen)) in enumerate(PLANS.items()):
+        n = max(round(share * (calibration if split.name == "calibration" else unseen)), 1)
+        for i in range(n):
+            rng = np.random.default_rng([split.seed, at, i])
+            width = split.widths[i % len(split.widths)]
+            base = Toy(world=split.worlds(rng), hidden=width, critic_hidden=width, steps=steps)
+            if where == "codes":
+                world = broad(int(rng.integers(2, 5)), split.codes, rng)
+                base = replace(base, world=world, image=True, latent=8)
+            elif where == "line":
+                base = replace(base, world=line(rng), latent=1, zoom=2.0)
+            found.append((name, draw(rng, replace(base, seed=10_000 * split.seed + 100 * at + i))))
+    return found
+
+
+def games(split: Split, share: float = 1.0, steps: int = 1_500) -> list[Case]:
+    """All games of one half, played, judged and held against the truth."""
+    drawn = toys(split, share, steps)
+    cases = []
+    for (plan, _), game in zip(
+        drawn, play([toy for _, toy in drawn], lambda far: print(split.name, far, flush=True)), strict=True
+    ):
+        truth, healthy = happened(game)
+        cases.append(Case(plan, truth, healthy, tuple(judge(history(game)))))
+    return cases
+
+
+# ---- VAEs on small images -------------------------------------------------------------------------------------------
+
+CODES: dict[str, tuple[Callable[[np.random.Generator], dict[str, Any]], int, int]] = {
+    # plan -> settings, runs for calibration, unseen runs
+    "balanced": (lambda rng: {"objective.beta": float(rng.uniform(0.8, 1.25))}, 4, 15),
+    "pressed": (lambda rng: {"objective.beta": float(rng.uniform(4, 16))}, 2, 6),
+    "loose": (lambda rng: {"objective.beta": float(10 ** rng.uniform(-2, -1))}, 2, 6),
+    "coarse": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(0.35, 0.6))}, 2, 6),
+    "mute": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(2, 5))}, 2, 6),
+}
+_VERDICT = {"pressed": "over-regularised", "coarse": "blurred"}  # what an error that is too large is called
+_SHOWN = 20_000  # images
+
+
+def coded(split: Split, work: Path, share: float = 1.0, shown: int = _SHOWN) -> list[Case]:
+    """VAEs of one half. What is true of one is read from its code and its errors on held-out images, beside those of a
+    balanced one with the same networks: rules that know no settings but which of two names a large error has."""
+    cases = []
+    for at, (plan, (draw, calibration, unseen)) in enumerate(CODES.items()):
+        n = max(round(share * (calibration if split.name == "calibration" else unseen)), 1)
+        for i in range(n):
+            rng = np.random.default_rng([split.seed, 50 + at, i])
+            network = (int(rng.integers(96, 257)), int(rng.integers(8, 25)), float(rng.uniform(1e-3, 3e-3)))
+            seed = 10_000 * split.seed + 100 * at + i
+            run, error, nats, explained = _coded(split, work, network, draw(rng), seed, shown)
+            truth: set[str] = set()
+            if plan != "balanced":
+                _, usual, usual_nats, _ = _coded(split, work, network, {}, seed, shown)
+                if explained < 0.05:
+                    truth.add("posterior-collapse")
+                elif error >= 1.25 * usual and plan in _VERDICT:
+                    truth.add(_VERDICT[plan])
+                elif nats >= 1.5 * usual_nats:
+                    truth.add("under-regularised")
+            cases.append(Case(plan, frozenset(truth), plan == "balanced", tuple(judge(of_run(run)))))
+        print(split.name, plan, n, flush=True)
+    return cases
+
+
+def _coded(
+    split: Split, work: Path, network: tuple[int, int, float], asked: dict[str, Any], seed: int, shown: int
+) -> tuple[Run, float, float, float]:
+    """A trained VAE; on held-out images its root mean square error, its KL in nats, and the share of their variance
+    that its reconstructions explain."""
+    hidden, latent, lr = network
+    settings = {
+        **{"data.source": split.images[seed % len(split.images)], "data.resolution": split.resolution},
+        **{"model.kind": "mlp", "model.hidden": (hidden,), "model.latent": latent, "optim.lr": lr},
+        **{"training.images": Images(shown), "training.ema-halflife": Images(0), "training.seed": seed},
+        **{"training.precision": "float32"},
+    }
+    run = finished(
+        work / split.name / f"{seed}-{'-'.join(map(str, asked.values())) or 'usual'}", override(vae(), settings | asked)
+    )
+    net = run.network(averaged=False)
+    images = see(load(run.config.data).test.gather(np.arange(2_000)))
+    with torch.no_grad():
+        posterior = net.posterior(images)
+        squares = (net.decode(posterior.mean) - images).square().mean()
+        nats = kl_standard_normal(posterior.mean, posterior.logvar).sum(1).mean()
+        explained = 1 - squares / (images - images.mean(0)).square().mean()
+    return run, math.sqrt(float(squares)), float(nats), float(explained)
+
+
+# ---- Samples that nobody trained ------------------------------------------------------------------------------------
+
+
+class Sham:
+    """A generator that shows given images."""
+
+    def __init__(self, pool: torch.Tensor, rng: np.random.Generator) -> None:
+        self.pool, self.rng = pool, rng
+
+    def prior(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.from_numpy(self.rng.choice(len(self.pool), n, replace=len(self.pool) < n))
+
+    def decode(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        return self.pool[z]
+
+
+SHAMS = {  # plan -> what is true of it, runs for calibration, unseen runs
+    "training set": (frozenset({"generator-memorising"}), 2, 6),
+    "half the classes": (frozenset({"mode-collapse-partial"}), 2, 6),
+    "a grid": (frozenset({"checkerboard"}), 2, 6),
+    "held out": (frozenset(), 4, 10),
+}
+
+
+def shams(split: Split, share: float = 1.0) -> list[Case]:
+    """Panels that are shown real images as if they were made: a part of the set for training, the rest held out."""
+    cases = []
+    for at, (plan, (truth, calibration, unseen)) in enumerate(SHAMS.items()):
+        n = max(round(share * (calibration if split.name == "calibration" else unseen)), 1)
+        for i in range(n):
+            rng = np.random.default_rng([split.seed, 80 + at, i])
+            cases.append(Case(plan, truth, not truth, tuple(judge(_sham(split, plan, rng, i)))))
+    return cases
+
+
+def _sham(split: Split, plan: str, rng: np.random.Generator, i: int) -> History:
+    source = load(DataConfig(source=split.images[i % len(split.images)])).train  # in full size: a grid needs room
+    chosen = rng.permutation(len(source))[: int(rng.integers(4_000, 8_000))]
+    assert source.labels is not None
+    images, labels = source.images[np.sort(chosen)], source.labels[np.sort(chosen)]
+    third = len(images) // 3
+    order = rng.permutation(len(images))
+    train, test, other = np.split(order, [third, 2 * third])
+    sets = [
+        ImageSet(name, images[part], labels[part], source.classes, None)
+        for name, part in (("train", train), ("test", test))
+    ]
+    pool = see(torch.from_numpy(images[train if plan == "training set" else other]))
+    if plan == "half the classes":
+        k = len(source.classes)
+        pool = pool[torch.from_numpy(np.isin(labels[other], rng.permutation(k)[: k // 2]))]
+    if plan == "a grid":
+        rows, columns = torch.meshgrid(*(torch.arange(side) for side in pool.shape[2:]), indexing="ij")
+        pool = pool + float(rng.uniform(0.3, 0.6)) * (-1.0) ** (rows + columns)
+    panel = Panel(Dataset(sets[0], sets[1], {}, Path()), torch.device("cpu"))
+    slopes = torch.from_numpy(rng.standard_normal(pool[0].numel(), dtype=np.float32))
+    critic = _Linear(slopes)
+    rows_ = [{"images": 10_000.0 * (t + 1), **panel.game(Sham(pool, rng), critic)} for t in range(6)]
+    facts = {"family": "dcgan", "kind": "images", "until": 60_000, "stopped": "finished", "train": third}
+    return History(of_rows(rows_), facts)
+
+
+class _Linear(torch.nn.Module):
+    """A critic that knows nothing of anybody's training set."""
+
+    def __init__(self, slopes: torch.Tensor) -> None:
+        super().__init__()
+        self.slopes = slopes
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        return x.flatten(1) @ self.slopes
+
+
+# ---- Rates ----------------------------------------------------------------------------------------------------------
+
+
+def wilson(right: int, n: int) -> list[float]:
+    """The share right / n and its 95 % interval (Wilson 1927): [share, low, high]; NaN without any."""
+    if n == 0:
+        return [math.nan] * 3
+    z, p = 1.959964, right / n
+    middle, reach = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return [round(value, 4) for value in (p, (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n))]
+
+
+def faults(case: Case) -> list[Finding]:
+    """The faults that were found."""
+    return [finding for finding in case.said if finding.severity == "fault"]
+
+
+def rates(cases: Sequence[Case]) -> dict[str, Any]:
+    """Recall a verdict and pooled, false alarms, and what the confidence of findings is worth."""
+    verdicts: dict[str, Any] = {}
+    named = asked = 0
+    for what in FAULTS:
+        true = [case for case in cases if what in case.truth]
+        hit = sum(any(finding.what == what for finding in case.said) for case in true)
+        said = [case for case in cases if any(finding.what == what for finding in case.said)]
+        verdicts[what] = {
+            **{"true": len(true), "named": hit, "recall": wilson(hit, len(true))},
+            "precision": wilson(sum(what in case.truth for case in said), len(said)),
+        }
+        named, asked = named + hit, asked + len(true)
+    healthy = [case for case in cases if case.healthy]
+    alarmed = [case for case in healthy if faults(case)]
+    return {
+        **{"runs": len(cases), "faulty": sum(bool(case.truth) for case in cases), "healthy": len(healthy)},
+        "neither": sum(not case.truth and not case.healthy for case in cases),
+        **{"recall": wilson(named, asked), "false_alarms": wilson(len(alarmed), len(healthy))},
+        "alarmed_by": _counts(finding.what for case in alarmed for finding in faults(case)),
+        "verdicts": verdicts,
+        "confidence": reliability(cases),
+        "plans": _plans(cases),
+    }
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())
+
+
+def _plans(cases: Sequence[Case]) -> dict[str, Any]:
+    """What each plan led to and what was said of it."""
+    found: dict[str, Any] = {}
+    for plan in dict.fromkeys(case.kind for case in cases):
+        own = [case for case in cases if case.kind == plan]
+        found[plan] = {
+            **{"runs": len(own), "healthy": sum(case.healthy for case in own)},
+            "true": _counts(what for case in own for what in sorted(case.truth)),
+            "said": _counts(finding.what for case in own for finding in case.said),
+        }
+    return found
+
+
+def reliability(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Findings of faults by their confidence, in fifths from 0.5 on: how many, their mean confidence, share right."""
+    pairs = [(finding.confidence, finding.what in case.truth) for case in cases for finding in faults(case)]
+    rows = []
+    for low, high in ((0.0, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
+        own = [(c, right) for c, right in pairs if low <= c < high]
+        if own:
+            mean = sum(c for c, _ in own) / len(own)
+            row = {"from": low, "to": min(high, 1.0), "findings": len(own), "confidence": round(mean, 3)}
+            rows.append(row | {"right": wilson(sum(right for _, right in own), len(own))})
+    return rows
+
+
+def fitted(cases: Sequence[Case]) -> dict[str, tuple[float, float]]:
+    """a and b of 1 / (1 + exp(-(a + b score))) for each way to a verdict, from calibration runs.
+
+    Maximum a posteriori by Newton's steps: what stands in CALIBRATION is the prior, with the weight of its standard
+    deviations of 1.5 and 1, so that a way that was seldom taken stays near it; b is not below 0."""
+    found = {}
+    for way, prior in CALIBRATION.items():
+        own = [(f.score, f.what in case.truth) for case in cases for f in faults(case) if f.way == way]
+        if not own:
+            continue
+        x = np.stack([np.ones(len(own)), np.minimum([score for score, _ in own], 2.0)], 1)  # [n, 2]
+        y = np.array([right for _, right in own], float)
+        centre, weight = np.array(prior), np.diag([1 / 1.5**2, 1.0])
+        theta = centre.copy()
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-x @ theta))
+            slope = x.T @ (y - p) - weight @ (theta - centre)
+            theta = theta + np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + weight, slope)
+        found[way] = (round(float(theta[0]), 2), round(max(float(theta[1]), 0.0), 2))
+    return found
+
+
+# ---- The whole ------------------------------------------------------------------------------------------------------
+
+
+def half(split: Split, work: Path, quick: bool) -> list[Case]:
+    """All runs of one half."""
+    share = 0.05 if quick else 1.0
+    cases = games(split, share, 120 if quick else 1_500)
+    return cases + coded(split, work, share, 1_000 if quick else _SHOWN) + shams(split, share)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the runs, and short ones; stores nothing")
+    parser.add_argument("--only", choices=("calibration", "unseen"), help="one half")
+    parser.add_argument("--fit", action="store_true", help="print what confidence should be, from the calibration runs")
+    parser.add_argument("--work", type=Path, default=Path("runs/diagnosis"), help="where the run folders are")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    work = asked.work / ("quick" if asked.quick else "full")
+    result: dict[str, Any] = {"benchmark": "diagnosis", "quick": asked.quick, "bars": BARS}
+    for split in (CALIBRATION_RUNS, UNSEEN_RUNS):
+        if asked.only not in (None, split.name) or (asked.quick and asked.only is None and split is CALIBRATION_RUNS):
+            continue
+        begin = time.process_time()
+        cases = half(split, work, asked.quick)
+        result[split.name] = rates(cases) | {"cpu_minutes": round((time.process_time() - begin) / 60, 1)}
+        if split is CALIBRATION_RUNS and asked.fit:
+            for way, (a, b) in fitted(cases).items():
+                print(f'    "{way}": ({a}, {b}),')
+    if "unseen" in result:
+        result["held"] = held(result["unseen"])
+    result |= {"torch": torch.__version__, "cores": os.cpu_count(), "date": datetime.now(UTC).date().isoformat()}
+    if not asked.quick and asked.only is None:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        CHART.write_text(chart(result["unseen"]), encoding="utf-8")
+    print(json.dumps(result))
+
+
+def held(found: dict[str, Any]) -> bool:
+    """Whether the unseen runs meet the bars."""
+    each = [row["recall"][0] for row in found["verdicts"].values() if row["true"]]
+    return bool(
+        found["runs"] >= BARS["unseen"]
+        and found["recall"][1] >= BARS["recall_low"]
+        and found["false_alarms"][2] <= BARS["false_alarms_high"]
+        and min(each) >= BARS["each_verdict"]
+    )
+
+
+def chart(found: dict[str, Any]) -> str:
+    """Left: of the findings given with a confidence, the share that is right. Right: recall of each verdict."""
+    parts = ['<rect width="760" height="400" fill="#fff"/>']
+
+    def x(value: float) -> float:
+        return 60 + 280 * value
+
+    def y(value: float) -> float:
+        return 340 - 280 * value
+
+    parts.append(f'<path d="M{x(0)} {y(0)}H{x(1)}M{x(0)} {y(0)}V{y(1)}" stroke="#999" fill="none"/>')
+    parts.append(f'<path d="M{x(0)} {y(0)}L{x(1)} {y(1)}" stroke="#999" stroke-dasharray="4 4"/>')
+    for value in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        parts.append(f'<text x="{x(value)}" y="360" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text x="{x(0) - 8}" y="{y(value) + 4}" text-anchor="end">{value:g}</text>')
+    for row in found["confidence"]:
+        share, low, high = row["right"]
+        at = x(row["confidence"])
+        parts.append(f'<path d="M{at:.1f} {y(low):.1f}V{y(high):.1f}" stroke="#2f6f9f" stroke-width="2"/>')
+        parts.append(
+            f'<circle cx="{at:.1f}" cy="{y(share):.1f}" r="{3 + math.sqrt(row["findings"]) / 3:.1f}" fill="#2f6f9f"/>'
+        )
+    parts.append('<text x="200" y="30" text-anchor="middle">right / acertado</text>')
+    parts.append('<text x="200" y="385" text-anchor="middle">confidence / confianza</text>')
+    parts.append('<text x="620" y="30" text-anchor="middle">recall / encontrado (0-1)</text>')
+    named = [(what, row) for what, row in found["verdicts"].items() if row["true"]]
+    for i, (what, row) in enumerate(named):
+        top = 55 + i * 290 / max(len(named) - 1, 1)
+        share, low, high = (540 + 160 * value for value in row["recall"])
+        parts.append(f'<text x="530" y="{top + 4:.1f}" text-anchor="end">{what}</text>')
+        parts.append(f'<path d="M540 {top:.1f}H700" stroke="#ddd"/>')
+        parts.append(f'<path d="M{low:.1f} {top:.1f}H{high:.1f}" stroke="#b3541e" stroke-width="2"/>')
+        parts.append(f'<circle cx="{share:.1f}" cy="{top:.1f}" r="4" fill="#b3541e"/>')
+        parts.append(f'<text x="710" y="{top + 4:.1f}">{row["named"]}/{row["true"]}</text>')
+    style = 'font-family="sans-serif" font-size="13" fill="#333"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 400" {style}>{"".join(parts)}</svg>\n'
+
+
+if __name__ == "__main__":
+    main()

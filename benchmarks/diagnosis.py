@@ -44,6 +44,7 @@ from latente.diagnosis.history import History, of_rows, of_run
 from latente.diagnosis.panel import Panel
 from latente.diagnosis.verdicts import judge
 from latente.diagnosis.worlds import Played, Toy, history, play
+from latente.evaluation.subject import wilson as interval
 from latente.objectives.reconstruction import kl_standard_normal
 from latente.presets_vae import vae
 from latente.run import Run
@@ -466,9 +467,8 @@ def wilson(right: int, n: int) -> list[float]:
     """The share right / n and its 95 % interval (Wilson 1927): [share, low, high]; NaN without any."""
     if n == 0:
         return [math.nan] * 3
-    z, p = 1.959964, right / n
-    middle, reach = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return [round(value, 4) for value in (p, (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n))]
+    share = right / n
+    return [round(value, 4) for value in (share, *interval(share, n))]
 
 
 def faults(case: Case) -> list[Finding]:

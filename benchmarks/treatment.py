@@ -23,13 +23,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from latente import run
+from finished import finished
 from latente.config import Images, RunConfig, override
 from latente.evaluation import judges
 from latente.evaluation.measure import evaluate
 from latente.presets import PRESETS
 from latente.run import Run
-from latente.training import resume, train
 
 BARS = {"named_before": 0.3, "of_twin": 0.8}
 RESULT = Path(__file__).parent / "results" / "treatment.json"
@@ -53,17 +52,6 @@ def recipe(arm: str, seed: int, quick: bool) -> RunConfig:
     """What an arm trains."""
     config = override(PRESETS["dcgan"](), SAME | ARMS[arm] | {"training.seed": seed})
     return override(config, {"training.images": Images(config.training.images // 10)}) if quick else config
-
-
-def ended(folder: Path, config: RunConfig) -> Run:
-    """The run in `folder` at its end, which may be a finding's."""
-    found = run.runs(folder)
-    here = found[-1] if found else train(config, out=folder)
-    if found and here.stopped() not in ("finished", "finding", "non-finite"):
-        here = resume(here)
-    if here.stopped() == "interrupted":
-        raise KeyboardInterrupt  # the same command goes on
-    return here
 
 
 def figures(here: Run, judge: judges.Judge) -> dict[str, Any]:
@@ -127,11 +115,11 @@ def main() -> None:
     reading = override(PRESETS["classifier"](), {"data.source": "fashion-mnist"})
     if asked.quick:
         reading = override(reading, {"training.images": Images(20_000)})
-    judge = judges.of_run(ended(work / "classifier", reading))
+    judge = judges.of_run(finished(work / "classifier", reading))
     result = report(arms, asked.quick, {})
     for seed in SEEDS[:1] if asked.quick else tuple(map(int, asked.seeds.split(","))):
         for arm in [asked.only] if asked.only else ARMS:
-            here = ended(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
+            here = finished(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
             row = figures(here, judge)
             arms.setdefault(arm, {})[str(seed)] = row
             named = "-" if row["named_at"] is None else f"{row['named']} at {row['named_at']:.0%}"

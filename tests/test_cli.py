@@ -168,7 +168,7 @@ def test_help_lists_the_settings_of_a_preset(capsys):
 
 
 def test_presets_are_listed_with_what_they_are(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("COLUMNS", "200")
     assert run("presets", "--lang", "es") == 0
     out = capsys.readouterr().out
     assert all(name in out and say(f"presets.{name}", lang="es") in out for name in PRESETS)

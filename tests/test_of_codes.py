@@ -54,7 +54,7 @@ def test_the_bound_and_its_terms(vae: Subject) -> None:
 def test_importance_sampling_and_the_bound_agree(vae: Subject) -> None:
     row, lower = of_codes.importance(vae)["nll"], of_codes.bound(vae)["elbo"]
     assert len(kept(vae, row)) == 30 and row["protocol"]["k"] == 7 and 1 <= row["effective"] <= 7
-    indices = subject.spread(vae.dataset.test, 30)
+    indices = vae.dataset.test.spread(30)
     assert (-kept(vae, row) >= kept(vae, lower)[indices] - 1).all(), "nats; it is the tighter bound"
     assert row["protocol"]["binarisation"] == "fixed" and row["protocol"]["likelihood"] == "bernoulli"
     assert "remark" not in row
@@ -83,7 +83,7 @@ def test_annealing_says_how_it_was_done(vae: Subject) -> None:
     row = of_codes.annealed(vae)["ais"]
     how: Any = {"steps": 3, "chains": 4, "leaps": 5, "initial": "posterior"}
     assert row["protocol"].items() >= (how | {"seed": 0, "likelihood": "bernoulli"}).items()
-    x = vae.seen(subject.spread(vae.dataset.test, 30))
+    x = vae.seen(vae.dataset.test.spread(30))
     np.testing.assert_allclose(kept(vae, row), -annealing.ais(vae.net, x, **how).bound.numpy(), rtol=1e-9)
     gap = float(annealing.bdmc(vae.net, 30, **how).gap.mean())
     assert row["gap_on_own_images"] == pytest.approx(gap) and f"{gap:.2f}" in row["remark"]

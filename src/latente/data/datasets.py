@@ -42,6 +42,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def spread(self, most: int) -> NDArray[np.int64]:
+        """At most so many indices, evenly spaced: folders are often sorted by class."""
+        return np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64)
+
     def gather(self, indices: NDArray[np.int64]) -> "Tensor":
         """[n] indices -> uint8 [n, C, H, W] (points: float32 [n, d, 1, 1]); a copy, in the order asked for."""
         import torch  # late: slow to import

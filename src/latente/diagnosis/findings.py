@@ -40,7 +40,7 @@ LIMITS = {
     "turns": Limit(3, 8, "changes of the class that holds most of the fakes, in the last half"),
     # critic
     "saturated": Limit(0.5, 0.9, "share of images on which D is past 0.99 both ways; under 0.05 in games that go well"),
-    "beats": Limit(0.97, 1.0, "share of pairs (real, fake) that the critic ranks right: its answer is never in doubt"),
+    "beats": Limit(0.9, 1.0, "share of pairs (real, fake) that the critic ranks right; below, it is not sure"),
     "d_loss": Limit(-1.0, -2.5, "log10 of the critic's loss; 1.39 at the end of the game, 0.02 at D = 0.99"),
     "ahead": Limit(0.7, 0.95, "P(critic ranks a training image above a held-out one); 0.5 if it learned the kind"),
     "gap": Limit(1.0, 3.0, "the same in logits of training images' spread; where nothing else was measured"),

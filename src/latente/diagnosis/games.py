@@ -118,16 +118,15 @@ def mode_collapse_partial(history: History) -> Finding | None:
 
     Bad fakes are clumped too, into threads between the modes, and narrow modes cover little: more is asked before
     coverage accuses, unless the fakes' middle lies aside from the data's, as it does where whole kinds are missing."""
-    measures = {"spread": spread(history), "narrow": history.get("probe/diversity")}
-    measures |= {name: history.get(f"probe/{name}") for name in ("recall", "duplicates")}
-    measures = {name: series for name, series in measures.items() if series is not None}
+    asked_of = {"spread": spread(history), "narrow": history.get("probe/diversity")}
+    asked_of |= {name: history.get(f"probe/{name}") for name in ("recall", "duplicates")}
+    measures = {name: series for name, series in asked_of.items() if series is not None and settled(history, series)}
     shares = _class_shares(history)
     scores: dict[str, float] = {}
     evidence: dict[str, float | str] = {}
     for name, series in measures.items():
-        if series is not None and settled(history, series):
-            evidence[name] = signs.level(series)
-            scores[name] = LIMITS[name].score(signs.level(series))
+        evidence[name] = signs.level(series)
+        scores[name] = LIMITS[name].score(signs.level(series))
     if shares is not None:
         missing = _missing(history, shares)
         scores["missing"] = LIMITS["missing"].score(len(missing) / len(shares))
@@ -147,8 +146,8 @@ def mode_collapse_partial(history: History) -> Finding | None:
         return None
     since = None
     for name in ("spread", "narrow", "recall"):
-        if name in scores and scores[name] >= 0 and measures[name] is not None:
-            since = signs.left(measures[name], bad_below=LIMITS[name].at)  # type: ignore[arg-type]
+        if scores.get(name, -1.0) >= 0:
+            since = signs.left(measures[name], bad_below=LIMITS[name].at)
             break
     evidence.pop("narrow", None)
     evidence |= also(history, "coverage", "diversity")
@@ -235,7 +234,7 @@ def saturated_critic(history: History) -> Finding | None:
         beats = history.get("probe/critic/beats")
         if beats is not None:
             evidence["beats"] = signs.level(beats)
-            if evidence["beats"] < 0.9:  # type: ignore[operator]
+            if LIMITS["beats"].score(signs.level(beats)) < 0:
                 return None
         if score < 0 or not settled(history, column):
             return None

@@ -90,7 +90,8 @@ class History:
 def of_run(run: Run) -> History:
     """A run folder as it stands: the rows that led to the present (`Run.line`: what training went back behind is left
     out), and its facts. Reads no network."""
-    return History(of_rows(run.line()), facts(run))
+    line = run.line()
+    return History(of_rows(line), facts(run, max((row["images"] for row in line), default=0)))
 
 
 def of_rows(rows: Iterable[dict[str, Any]], clock: str = "images") -> dict[str, Series]:
@@ -104,10 +105,9 @@ def of_rows(rows: Iterable[dict[str, Any]], clock: str = "images") -> dict[str, 
     return {name: Series(np.array(list(at)), np.array(list(at.values()))) for name, at in seen.items()}
 
 
-def facts(run: Run) -> dict[str, Any]:
-    """What is known of a run besides its numbers."""
+def facts(run: Run, now: float) -> dict[str, Any]:
+    """What is known of a run besides its numbers; pictures later than `now` are of an abandoned branch."""
     config, events, dataset = run.config, run.events(), run.dataset
-    now = max((row["images"] for row in run.line()), default=0)  # what lies beyond is of an abandoned branch
     counts = dataset.get("class_counts") or []
     found: dict[str, Any] = {
         "family": config.model.family,

@@ -238,7 +238,7 @@ def course(run: Run) -> Course:
     train, test = dataset.train, dataset.test
     if train.labels is None or test.labels is None:
         raise ValueError(f"{run.config.data.source} has no labels")
-    some = np.linspace(0, len(train) - 1, min(len(train), _READ)).astype(np.int64)
+    some = train.spread(_READ)
     kept = slice(0, _READ // 4)
     reader = discriminant(train.images[some], train.labels[some], (test.images[kept], test.labels[kept]))
     sheets = sorted(p for p in (run.folder / "samples").glob("*.png") if p.stem.isdigit())

@@ -184,7 +184,7 @@ class Panel:
 
     def _shown(self, split: ImageSet) -> Shown:
         """At most FAKES images, evenly spaced, shuffled: sets are often sorted, and a critic may compare neighbours."""
-        indices = np.linspace(0, len(split) - 1, min(len(split), FAKES)).astype(np.int64)
+        indices = split.spread(FAKES)
         indices = np.random.default_rng(0).permutation(indices)
         x = split.gather(indices)
         images = see(x, device=self.device)
@@ -205,7 +205,7 @@ class Panel:
     def _all(self) -> tuple[Tensor, Tensor]:
         """Features of the training set [N, F] and their squared lengths [N]."""
         train = self.dataset.train
-        indices = np.linspace(0, len(train) - 1, min(len(train), TRAINING)).astype(np.int64)
+        indices = train.spread(TRAINING)
         parts = np.array_split(indices, -(-len(indices) // 2000))
         f = torch.cat([probes.features(see(train.gather(part), device=self.device)) for part in parts])
         return f, f.square().sum(1)

@@ -18,7 +18,7 @@ from latente.presets import PRESETS, suited
 
 Remedy = dict[str, Any]  # at most one dotted setting -> its value
 
-NEW_RUN = ("cure.spectral-norm", "model.width", "cure.minibatch-stddev")  # settings that change a network
+NEW_RUN = ("cure.spectral-norm", "model.width")  # settings that change a network
 _STRAYED = 3.0  # times the preset's own value, either way
 _LABELLED = ("minimax", "non-saturating", "least-squares")  # costs that label smoothing knows
 _MOST = 2**30  # bytes of a store of past fakes

@@ -90,8 +90,8 @@ def divergence(history: History) -> Finding | None:
     for name in _LOSSES:
         column = history.columns.get(name)
         if column is not None and len(column) and not np.isfinite(column.values[-1]):
-            broken = np.flatnonzero(np.isfinite(column.values))
-            first = broken[-1] + 1 if len(broken) else 0
+            whole = np.flatnonzero(np.isfinite(column.values))
+            first = whole[-1] + 1 if len(whole) else 0
             return finding(history, "divergence", 1.0, float(column.images[first]), {"term": name}, "divergence/nan")
     best: tuple[float, str, float | None] | None = None
     for name in (*_LOSSES, "critic/real", "critic/fake", "gradient/generator", "gradient/critic"):

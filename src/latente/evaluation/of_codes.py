@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latente.config import VAEObjective
 from latente.evaluation import annealing, disentanglement, likelihood, posterior
-from latente.evaluation.subject import Rows, Subject, of_mean, spread
+from latente.evaluation.subject import Rows, Subject, of_mean
 from latente.messages import say
 
 _DRAWS = 10  # of z an image, in the bound
@@ -40,7 +40,7 @@ def bound(subject: Subject) -> Rows:
 def importance(subject: Subject) -> Rows:
     """The negative log-likelihood by importance sampling: an upper bound of it, the closer the larger k is. Of a
     discretised logistic, bits per dimension too."""
-    indices = spread(subject.dataset.test, subject.references)
+    indices = subject.dataset.test.spread(subject.references)
     x, told = subject.seen(indices), subject.told(indices)
     found = likelihood.importance_sampling(subject.net, x, subject.k, seed=subject.seed, condition=told)
     protocol = subject.on(indices, k=subject.k, **_of_what(subject))
@@ -60,7 +60,7 @@ def importance(subject: Subject) -> Rows:
 def annealed(subject: Subject) -> Rows:
     """The negative log-likelihood by annealed importance sampling with HMC, of real images; and as an indication of
     how near it is, the gap between its forward and its backward run on images that the model drew itself."""
-    indices = spread(subject.dataset.test, min(subject.references, _ANNEALED))
+    indices = subject.dataset.test.spread(min(subject.references, _ANNEALED))
     x, told = subject.seen(indices), subject.told(indices)
     how: dict[str, Any] = {"steps": subject.steps, "chains": _CHAINS, "leaps": _LEAPS, "initial": "posterior"}
     forward = annealing.ais(subject.net, x, **how, seed=subject.seed, condition=told)

@@ -14,7 +14,7 @@ from latente.evaluation import distances, neighbours, similarity
 from latente.evaluation.invention import Reference, invention, shows
 from latente.evaluation.parzen import parzen
 from latente.evaluation.selfcheck import said
-from latente.evaluation.subject import SIDE, Rows, Subject, name_of, of_mean, smaller, spread, wilson
+from latente.evaluation.subject import SIDE, Rows, Subject, name_of, of_mean, smaller, wilson
 from latente.messages import Problem
 from latente.models import ImageEncoder
 
@@ -90,7 +90,7 @@ def set_neighbours(subject: Subject) -> Rows:
 def set_diversity(subject: Subject) -> Rows:
     """How alike new images are, two by two, beside real ones: a model that collapsed makes them more alike."""
     test = subject.dataset.test
-    sets = subject.fakes[: 2 * _PAIRS], test.gather(spread(test, 2 * _PAIRS)).numpy()
+    sets = subject.fakes[: 2 * _PAIRS], test.gather(test.spread(2 * _PAIRS)).numpy()
     found, real = (similarity.diversity(x / 255.0, seed=subject.seed) for x in sets)
     samples, real_images = 2 * found.parts, 2 * real.parts
     how = {"window": similarity.WINDOW, "scales": similarity.scales(*subject.fakes.shape[2:])}
@@ -109,7 +109,7 @@ def memory(subject: Subject) -> Rows:
     a picture of the likeliest copies, each above the training image that it is nearest to."""
     train, test = subject.dataset.train, subject.dataset.test
     fakes = subject.fakes[:_COPIES]
-    held_out = spread(test, _COPIES)
+    held_out = test.spread(_COPIES)
     chunks = (_flat(train.gather(part)) for part in subject.parts(np.arange(len(train))))
     found = neighbours.copies(_flat(torch.from_numpy(fakes)), _flat(test.gather(held_out)), chunks)
     first = found.lean.argsort(kind="stable")[:_SHOWN]
@@ -140,7 +140,7 @@ def _flat(images: torch.Tensor) -> torch.Tensor:
 def windows(subject: Subject) -> Rows:
     """Parzen windows on samples, as the GAN paper of 2014 has them, with the warning that they deserve. Their width is
     found on other held-out images, so it belongs to the value and not to the protocol."""
-    test = see(subject.dataset.test.gather(spread(subject.dataset.test, _PARZEN)))
+    test = see(subject.dataset.test.gather(subject.dataset.test.spread(_PARZEN)))
     found = parzen(see(torch.from_numpy(subject.fakes)), test[::2], test[1::2])
     row = of_mean(found.log_likelihood.double().numpy())
     facts = {"unit": "nats an image, of a density", "sigma": found.sigma, "remark": found.remark}

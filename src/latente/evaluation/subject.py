@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latente.data.cache import cache_root
-from latente.data.datasets import Dataset, ImageSet, load
+from latente.data.datasets import Dataset, load
 from latente.data.stream import condition, see
 from latente.evaluation import judges
 from latente.evaluation.features import seen_as
@@ -102,12 +102,12 @@ class Subject:
     @cached_property
     def held_out(self) -> NDArray[np.int64]:
         """Indices of the held-out images."""
-        return spread(self.dataset.test, SAMPLES)
+        return self.dataset.test.spread(SAMPLES)
 
     @cached_property
     def trained_on(self) -> NDArray[np.int64]:
         """Indices of as many training images."""
-        return spread(self.dataset.train, SAMPLES)
+        return self.dataset.train.spread(SAMPLES)
 
     def parts(self, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """A few indices at a time."""
@@ -191,11 +191,6 @@ class Subject:
         for part in self.parts(indices):
             total.update(self.seen(part).numpy().tobytes())
         return total.hexdigest()[:16]
-
-
-def spread(images: ImageSet, most: int) -> NDArray[np.int64]:
-    """At most so many indices, evenly spaced: folders are often sorted by class."""
-    return np.linspace(0, len(images) - 1, min(len(images), most)).astype(np.int64)
 
 
 def pixels(image_shape: tuple[int, int, int]) -> Judge:

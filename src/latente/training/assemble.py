@@ -179,7 +179,7 @@ def image_shape(dataset: Dataset) -> tuple[int, int, int]:
 
 def mean_image(images: ImageSet) -> Tensor:
     """The mean of (at most ten thousand) training images, [C, H, W] in [-1, 1]."""
-    indices = np.linspace(0, len(images) - 1, min(len(images), 10_000)).astype(np.int64)
+    indices = images.spread(10_000)
     mean: Tensor = images.gather(indices).double().mean(0).div(127.5).sub(1).float()
     return mean
 
@@ -189,7 +189,7 @@ def fit_prior(net: nn.Module, images: ImageSet, binarisation: Binarisation = "no
     assert isinstance(net, autoencoder.Autoencoder | vae.VAE)
     device = next(net.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    indices = np.linspace(0, len(images) - 1, min(len(images), _CODES)).astype(np.int64)
+    indices = images.spread(_CODES)
     codes = []
     with torch.no_grad():
         for part in np.array_split(indices, -(-len(indices) // 500)):

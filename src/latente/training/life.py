@@ -1,7 +1,6 @@
 """A run from its first image to its last: create it, go on with it, stop it, and lose nothing on the way."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import torch
 
 from latente import checkpoint, pictures, run
 from latente.config import RunConfig, override
-from latente.data.datasets import Dataset, ImageSet, load
+from latente.data.datasets import Dataset, load
 from latente.data.points import parse
 from latente.data.stream import Batch, Stream, condition, lasting, see
 from latente.diagnosis.findings import Finding
@@ -25,7 +24,7 @@ from latente.messages import Problem
 from latente.models import Decoder, ImageEncoder
 from latente.run import Run
 from latente.training import precision
-from latente.training.acting import CONFIDENT, KEPT, Decision, abandon, decide, healthy
+from latente.training.acting import CONFIDENT, KEPT, Decision, decide, healthy
 from latente.training.assemble import Assembly, assemble, channels_last, image_shape
 from latente.training.loop import fit
 from latente.training.machine import device_again, environment, locked, pick_device, stop_signals
@@ -33,7 +32,8 @@ from latente.training.portrait import portrait
 from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
 from latente.training.resolve import resolve
 from latente.training.schedule import branch_seed
-from latente.training.state import TrainState, averaged_copy
+from latente.training.state import TrainState
+from latente.training.weights import adopt, take_up
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers), a few times a second
 Heard = Callable[[Finding], None]  # a fault that the diagnosis has found
@@ -78,7 +78,7 @@ def train(
         if dataset.facts.get("converted"):
             here.record_event("converted", 0, **dataset.facts["converted"])
         if dataset.facts.get("kind") != "points":
-            shown = dataset.train.images[_spread(dataset.train, _SAMPLES)]
+            shown = dataset.train.images[dataset.train.spread(_SAMPLES)]
             pictures.save(pictures.grid(shown, 8), here.folder / "reals.png")
         created(here, dataset)
         return _Life(here, config, dataset, assembly, device, watch, heard).live(config.training.images)
@@ -106,7 +106,7 @@ def resume(
     starts = [row for row in here.events() if row["kind"] in ("start", "resume")]
     until = images or (starts[-1]["until"] if starts else config.training.images)
     with explained(here), locked(here.folder):
-        well = _take_up(here, state)
+        well = take_up(here, state)
         if state.images >= until and (images or here.stopped() == "finished"):
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -255,7 +255,7 @@ class _Life:
         facts = {"to": decision.to, "branch": self.run.branch() + 1, "settings": settings}
         self.run.record_event("intervention", images, finding=decision.finding, **facts)
         self.config = self.run.config
-        _take_up(self.run, self.assembly.state)
+        take_up(self.run, self.assembly.state)
         self.settled, self.well, self.decision = -1, True, None
         self.recorder.row = {}
 
@@ -282,14 +282,14 @@ class _Life:
         labels = torch.arange(_SAMPLES, device=self.device) % classes if self.assembly.conditional else None
         self._save(net.decode(z, labels), 8, "samples", clock)
         if isinstance(net, ImageEncoder):
-            pairs = _spread(self.dataset.test, _PAIRS)
+            pairs = self.dataset.test.spread(_PAIRS)
             batch = self._held_out(pairs)
             codes = net.encode(*batch)
             again = net.decode(codes, batch.condition)
             self._save(torch.cat([batch.images, again]), len(pairs), "reconstructions", clock)
 
     def _portray(self, net: Decoder, state: TrainState) -> None:
-        reals = self.dataset.train.gather(_spread(self.dataset.train, 2_000))
+        reals = self.dataset.train.gather(self.dataset.train.spread(2_000))
         cost = getattr(self.config.objective, "cost", "")
         critic = state.nets["critic"].eval()
         packing = self.config.cure.packing if self.config.cure is not None else 1
@@ -358,7 +358,7 @@ class _Life:
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Means over the held-out images. Noise and binarisation are the same every time."""
-        indices = _spread(self.dataset.test, _TEST)
+        indices = self.dataset.test.spread(_TEST)
         totals: dict[str, torch.Tensor] = {}
         torch.manual_seed(0)
         with torch.no_grad():
@@ -377,49 +377,6 @@ class _Life:
         return Batch(fixed, told)
 
 
-def adopt(state: TrainState, source: Run) -> None:
-    """Begin with the weights of another run."""
-    if ("critic" in state.nets) != (source.config.cure is not None):  # a game's networks have other names
-        mine = state.nets.state_dict()
-        raise Problem("train.from_mismatch", folder=source.folder, first=next(iter(mine)), n=len(mine))
-    for name, net in state.nets.items():
-        weights = source.network(player=name).state_dict()
-        mine = net.state_dict()
-        differ = [key for key in mine if key not in weights or weights[key].shape != mine[key].shape]
-        differ += [key for key in weights if key not in mine]
-        if differ:
-            raise Problem("train.from_mismatch", folder=source.folder, first=differ[0], n=len(differ))
-        net.load_state_dict(weights)
-        if state.averaged is not None and name in state.averaged:
-            state.averaged = averaged_copy(net, name)
-
-
-def _take_up(here: Run, state: TrainState) -> bool:
-    """Load the newest readable checkpoint of the branch that the run is on. Those that are cut short are named in
-    events.jsonl and set aside. A run that was killed before its first checkpoint begins again.
-
-    The result: whether nothing was wrong there."""
-    abandon(here)
-    clocks, branch = here.checkpoints(), here.branch()
-    for clock in reversed(clocks):
-        try:
-            tensors, plain = checkpoint.load(here.checkpoint(clock))
-            state.unpack(tensors, plain)
-            if state.branch < branch:
-                state.branch, state.totals = branch, {}
-                if "memory/replay/images" not in tensors:
-                    state.since = state.iteration  # a store that the remedy brought is empty
-            return bool(plain.get("healthy", True))
-        except checkpoint.Damaged as damaged:
-            here.record_event("damaged", clock, what=str(damaged))
-            here.checkpoint(clock).rename(here.folder / "checkpoints" / f"damaged-{clock:09d}-{os.getpid()}")
-    if clocks:
-        raise Problem("run.no_checkpoint", folder=here.folder)
-    if here.tree["start_from"]:
-        adopt(state, run.open_run(here.tree["start_from"]))
-    return True
-
-
 def _environment_of(here: Run) -> dict[str, Any]:
     path = here.folder / "environment.json"
     recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -432,8 +389,3 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     held_out = {"measured": min(len(dataset.test), _TEST), "dynamic_binarisation_becomes": "fixed", "seed": 0}
     shape, classes = list(image_shape(dataset)), list(dataset.train.classes)
     return {"image_shape": shape, "classes": classes, "held_out": held_out, **kept}
-
-
-def _spread(images: ImageSet, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """At most `n` indices, evenly spaced: folders are often sorted by class."""
-    return np.linspace(0, len(images) - 1, min(len(images), n)).astype(np.int64)

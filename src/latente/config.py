@@ -172,6 +172,54 @@ class R3GANModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProGANModel:
+    """Networks that grow while they learn (Karras et al. 2018)."""
+
+    family: Literal["progan"] = "progan"
+    latent: int = 64
+    width: int = 32  # channels where maps have 32 pixels a side; twice as many at each halving (the paper: 512)
+    widest: int = 64  # channels at most (the paper: 512)
+    start: int = 4  # pixels a side at the beginning; the images' own: no growing
+    hold_images: Images = Images(60_000)  # a level is trained by itself before the next fades in (the paper: 600k)
+    fade_images: Images = Images(60_000)  # the next level fades in (the paper: 600k)
+    batches: tuple[int, ...] = ()  # batch of each level from `start` on, the last for all further ones; (): as training
+    restart: bool = True  # Adam begins anew when a level appears
+    blur: bool = False  # a binomial filter at every doubling and halving: bilinear (StyleGAN's configuration B)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGANModel:
+    """A generator controlled by styles (Karras et al. 2019), with ProGAN's critic and its growing."""
+
+    family: Literal["stylegan"] = "stylegan"
+    latent: int = 64  # of z and of w (the paper: 512)
+    mapping: int = 8  # layers from z to w
+    width: int = 32
+    widest: int = 64
+    start: int = 8
+    hold_images: Images = Images(60_000)
+    fade_images: Images = Images(60_000)
+    batches: tuple[int, ...] = ()
+    restart: bool = True
+    blur: bool = True
+    constant: bool = True  # synthesis begins with a learned constant; else with z, as ProGAN (configuration D)
+    noise: bool = True  # a map of noise in every layer, its strength learned (configuration E)
+    mixing: float = 0.9  # share of training images made from two w (configuration F)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGAN2Model:
+    """Styles as scales of the weights, skips and residuals instead of growing (Karras et al. 2020)."""
+
+    family: Literal["stylegan2"] = "stylegan2"
+    latent: int = 64
+    mapping: int = 8
+    width: int = 32
+    widest: int = 64
+    mixing: float = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassifierModel:
     """A small convolutional classifier."""
 
@@ -194,6 +242,8 @@ class AdversarialObjective:
     gamma_images: Images = Images(0)  # geometric from gamma to gamma_final; 0: over the whole run
     every: int = 1  # steps from one penalty to the next; above 1 it is a step of its own, `every` times as strong
     drift: float = 0.0  # weight of the squared logits of real images (ProGAN has 0.001 beside wgan-gp)
+    path_length: float = 0.0  # weight of the generator's path length penalty (stylegan, stylegan2: 2 in the paper)
+    path_every: int = 4  # steps from one path length penalty to the next, `path_every` times as strong
     clip: float = 0.0  # largest weight of the critic, with penalty "clip"
 
 
@@ -234,7 +284,17 @@ class AdversarialOptim(OptimConfig):
     critic_steps: int = 1  # a batch is cut into as many parts, one for each
 
 
-Model = AutoencoderModel | VAEModel | GANModel | DCGANModel | R3GANModel | ClassifierModel
+Model = (
+    AutoencoderModel
+    | VAEModel
+    | GANModel
+    | DCGANModel
+    | R3GANModel
+    | ProGANModel
+    | StyleGANModel
+    | StyleGAN2Model
+    | ClassifierModel
+)
 Objective = AutoencoderObjective | VAEObjective | AdversarialObjective | SupervisedObjective
 
 
@@ -258,6 +318,9 @@ _BY_FAMILY: dict[str, tuple[type[Model], type[Objective]]] = {
     "gan": (GANModel, AdversarialObjective),
     "dcgan": (DCGANModel, AdversarialObjective),
     "r3gan": (R3GANModel, AdversarialObjective),
+    "progan": (ProGANModel, AdversarialObjective),
+    "stylegan": (StyleGANModel, AdversarialObjective),
+    "stylegan2": (StyleGAN2Model, AdversarialObjective),
     "classifier": (ClassifierModel, SupervisedObjective),
 }
 

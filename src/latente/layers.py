@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -170,3 +171,68 @@ def spectrally_normalise(net: nn.Module) -> None:
     for module in list(net.modules()):
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
             nn.utils.parametrizations.spectral_norm(module)
+
+
+# --- Bricks of the networks that grow --------------------------------------------------------------------------------
+
+
+class EqualLinear(nn.Module):
+    """A fully connected layer with equalised learning rate: [..., inputs] -> [..., outputs] (ProGAN, section 4.1).
+
+    Weights are kept as N(0, 1) and multiplied by gain / sqrt(inputs) whenever they are used, so that Adam moves all
+    layers at the same relative speed. `lr_mul` slows a layer down: weights are kept larger and biases smaller by it
+    (StyleGAN, appendix C).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, gain: float = 1.0, lr_mul: float = 1.0, bias: bool = True, start: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_mul)
+        self.bias = nn.Parameter(torch.full((outputs,), start / lr_mul)) if bias else None
+        self.scale = gain * lr_mul / math.sqrt(inputs)
+        self.lr_mul = lr_mul
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias if self.bias is None or self.lr_mul == 1 else self.bias * self.lr_mul
+        return F.linear(x, self.weight * self.scale, bias)
+
+
+class EqualConv2d(nn.Module):
+    """A convolution with equalised learning rate that keeps the size: [N, inputs, H, W] -> [N, outputs, H, W] (ProGAN,
+    section 4.1)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = 1.0, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale = gain / math.sqrt(inputs * kernel**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[2] // 2)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Features divided by their root mean square over channels, place by place: [N, C, ...] -> the same (ProGAN, section
+    4.2)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+def double(x: Tensor) -> Tensor:
+    """Every pixel four times: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def halve(x: Tensor) -> Tensor:
+    """The mean of every four pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+def blur(x: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 along rows and columns, 0 beyond the edge: [N, C, H, W] -> the same (StyleGAN, appendix C: the
+    binomial filter that makes resampling bilinear).
+
+    As sums of shifted maps, because the second derivative of a depthwise convolution is slow on a CPU.
+    """
+    x = (F.pad(x, (0, 0, 1, 0))[:, :, :-1] + 2 * x + F.pad(x, (0, 0, 0, 1))[:, :, 1:]) / 4
+    return (F.pad(x, (1, 0))[..., :-1] + 2 * x + F.pad(x, (0, 1))[..., 1:]) / 4

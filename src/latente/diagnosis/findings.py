@@ -35,7 +35,7 @@ LIMITS = {
     "recall": Limit(0.4, 0.1, "reals inside the fakes' manifold (Kynkaanniemi 2019); where there is no coverage"),
     "duplicates": Limit(0.15, 0.5, "0.01 for reals by construction; one in seven is seen by eye in a sheet of 64"),
     # cycling
-    "low": Limit(0.6, 0.2, "diversity at each moment of a generator that shows one part at a time"),
+    "low": Limit(0.7, 0.3, "diversity at each moment of a generator that shows one part at a time"),
     "travel": Limit(0.45, 1.0, "mean move between probes, in the reals' standard deviations; 0.05 for a settled one"),
     "turns": Limit(3, 8, "changes of the class that holds most of the fakes, in the last half"),
     # critic
@@ -47,6 +47,7 @@ LIMITS = {
     "copies": Limit(0.2, 0.6, "share of fakes as close to a training image as 1 in 20 held-out reals is"),
     # oscillation
     "rhythm": Limit(1.7, 3.0, "-log10 p of the test against red noise: p = 0.02"),
+    "restless": Limit(0.45, 1.0, "as travel, where the moves lead back; 0.3 for good fakes in 16 dimensions"),
     "turn": Limit(-0.3, -0.8, "cosine of successive moves of the weights; 0 for noise, -1 for to and fro"),
     # latents
     "active": Limit(0.1, 0.0, "share of latents in use (Burda 2016: variance of the mean above 0.01)"),

@@ -68,7 +68,9 @@ ORDER = (
 _HIDES = {  # a verdict -> those that are its consequence, or a weaker name for it
     "divergence": (*(w for w in ORDER if w not in ("divergence", "past-best")),),
     "mode-cycling": ("mode-collapse-full", "mode-collapse-partial", "oscillation", "undertrained"),
-    "mode-collapse-full": ("mode-collapse-partial", "undertrained"),
+    "mode-collapse-full": ("mode-collapse-partial", "oscillation", "undertrained"),
+    "oscillation": ("mode-collapse-partial", "undertrained"),  # fakes on their way cover little
+    "generator-memorising": ("mode-collapse-partial",),  # copies of a few images are near few others
     "mode-collapse-partial": ("undertrained",),
     "posterior-collapse": ("over-regularised", "blurred", "undertrained"),
     "saturated-critic": ("undertrained",),

@@ -143,7 +143,7 @@ def happened(game: Played) -> Truth:
     goes_round = passes >= 4 and after >= max(0.3, before / 2)
     near = good >= 0.2 and not thrown(game)  # which mode is nearest says little of points near none
     clump = np.median(game.places[half:].std(1).max(1)) / game.toy.world.centres.std()  # type: ignore[union-attr]
-    if k > 2 and clump <= 1 and kinds <= 0.45 * k and switches >= 5:
+    if k > 2 and clump <= 1 and not thrown(game) and kinds <= 0.45 * k and switches >= 5:
         found.add("mode-cycling")
         also.add("oscillation")
     elif goes_round:

@@ -17,7 +17,7 @@ from latente.diagnosis.history import History, Series
 _FEW = 6  # points of a trend
 _SEEN = 0.2  # density below which coverage tells nothing of kinds
 _GOOD, _VARIED = 0.35, 0.85  # density below which few are good; diversity of half of Fashion-MNIST's classes: 0.84
-_CENTRED = 0.55  # spread below which fakes with the data's own middle are a collapse; 0.9 for those far aside
+_CENTRED, _PER_SHIFT = 0.42, 1.4  # spread below which fakes in the data's middle are a collapse; more for those aside
 _ASIDE = 0.3  # shift of fakes whose middle is not the data's, however badly they are drawn
 _BACK = 3.0  # times the way made, over the distance got: what came back; 1 straight on
 _CLUMPED = 0.9  # scores that coverage must be lower by where no fake is good
@@ -140,7 +140,7 @@ def mode_collapse_partial(history: History) -> Finding | None:
         limit, aside = LIMITS["spread"], shift(history)
         if aside is not None:
             evidence["shift"] = aside
-        asked = limit.at if aside is None else min(_CENTRED + 2 * max(aside - 0.05, 0.0), 0.9)
+        asked = limit.at if aside is None else min(_CENTRED + _PER_SHIFT * aside, 0.95)
         scores["spread"] += (asked - limit.at) / (limit.at - limit.far) - _CLUMPED * (1 - _goodness(history))
     main = [scores[name] for name in ("spread", "narrow", "missing") if name in scores]
     score = max(main or [scores[name] for name in ("recall", "duplicates") if name in scores] or [-1.0])

@@ -19,8 +19,9 @@ _SEEN = 0.2  # density below which coverage tells nothing of kinds
 _GOOD, _VARIED = 0.35, 0.85  # density below which few are good; diversity of half of Fashion-MNIST's classes: 0.84
 _CENTRED, _PER_SHIFT = 0.42, 1.4  # spread below which fakes in the data's middle are a collapse; more for those aside
 _ASIDE = 0.3  # shift of fakes whose middle is not the data's, however badly they are drawn
+_FAR = 2.0  # standard deviations of the reals: as far as a move between probes counts
 _BACK = 3.0  # times the way made, over the distance got: what came back; 1 straight on
-_CLUMPED = 0.9  # scores that coverage must be lower by where no fake is good
+_CLUMPED = 1.2  # scores that coverage must be lower by where no fake is good
 
 
 def _mending(column: Series | None) -> bool:
@@ -210,11 +211,12 @@ def mode_cycling(history: History) -> Finding | None:
 
 
 def _travel(paths: list[Series]) -> float:
-    """Median over the last half of the root mean square move between probes, over the projections."""
+    """Mean over the last half of the root mean square move between probes, over the projections. A move counts for
+    _FAR at most, so that one jump is no travel."""
     length = min(len(path) for path in paths)
     places = np.stack([path.values[-length:] for path in paths], 1)  # [T, P]
     moves = np.sqrt((np.diff(places[length // 2 - 1 :], axis=0) ** 2).mean(1))
-    return float(np.median(moves))
+    return float(np.minimum(moves, _FAR).mean())
 
 
 def _turns(columns: list[Series]) -> tuple[int, float]:
@@ -358,15 +360,15 @@ def oscillation(history: History) -> Finding | None:
 
 
 def _to_and_fro(paths: list[Series]) -> float:
-    """The median move between probes in the last half, in the reals' standard deviations; 0 of fakes that mostly get
-    somewhere by it, or of which too little is known."""
+    """How far fakes travel from probe to probe (`_travel`); 0 of fakes that mostly get somewhere by it, or of which too
+    little is known."""
     length = min(len(path) for path in paths)
     if length < 8:
         return 0.0
     places = np.stack([path.values[-length:] for path in paths], 1)[length // 2 :]  # [T, P]
     moves = np.sqrt((np.diff(places, axis=0) ** 2).mean(1))
     apart = math.sqrt(float(((places[-1] - places[0]) ** 2).mean()))
-    return float(np.median(moves)) if moves.sum() > _BACK * apart else 0.0
+    return _travel(paths) if moves.sum() > _BACK * apart else 0.0
 
 
 def _wide(path: Series, loop: signs.Rhythm, way: str) -> bool:

@@ -133,6 +133,8 @@ def _judge(run: "Run", metrics: tuple[str, ...], asked: str | None) -> "Judge | 
     from latente.run import open_run
 
     source = measure.looks(run, metrics)
+    if source is None and asked is not None:
+        print(say("evaluate.nobody_looks", given=asked), file=sys.stderr)
     if asked == "pixels" or source is None:
         return None
     if asked is not None:

@@ -22,6 +22,7 @@ from latente.cli_arguments import (
 )
 from latente.cli_compare import compare
 from latente.cli_diagnose import diagnose
+from latente.cli_edit import directions, edit, project
 from latente.cli_measure import evaluate, features
 from latente.cli_museum import museum
 from latente.cli_train import demo, resume, train
@@ -208,6 +209,9 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "resume": resume,
     "sample": sample,
+    "project": project,
+    "directions": directions,
+    "edit": edit,
     "evaluate": evaluate,
     "compare": compare,
     "diagnose": diagnose,

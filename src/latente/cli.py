@@ -22,6 +22,7 @@ from latente.cli_arguments import (
 )
 from latente.cli_compare import compare
 from latente.cli_diagnose import diagnose
+from latente.cli_edit import directions, edit, project
 from latente.cli_explore import arithmetic, interpolate, traversal, walk
 from latente.cli_measure import evaluate, features
 from latente.cli_museum import museum
@@ -210,10 +211,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "resume": resume,
     "sample": sample,
-    "evaluate": evaluate,
-    "compare": compare,
-    "diagnose": diagnose,
-    "features": features,
     "interpolate": interpolate,
     "walk": walk,
     "arithmetic": arithmetic,
@@ -221,6 +218,13 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "mix": mix,
     "truncation": truncation,
     "noise": noise,
+    "project": project,
+    "directions": directions,
+    "edit": edit,
+    "evaluate": evaluate,
+    "compare": compare,
+    "diagnose": diagnose,
+    "features": features,
     "museum": museum,
     "report": report,
     "runs": runs,

@@ -127,13 +127,20 @@ def _figure(value: float | None) -> str:
 
 
 def _judge(run: "Run", metrics: tuple[str, ...], asked: str | None) -> "Judge | None":
-    """The feature network of distances: what was asked for ("pixels", a file of weights, a run), or the set's own; None
-    for the pixels."""
-    from latente.evaluation import judges, measure
-    from latente.run import open_run
+    """The feature network of distances, None for the pixels, or where no metric takes one."""
+    from latente.evaluation import measure
 
     source = measure.looks(run, metrics)
-    if asked == "pixels" or source is None:
+    return None if source is None else judge_of(run, source, asked)
+
+
+def judge_of(run: "Run", source: str, asked: str | None) -> "Judge | None":
+    """Who looks at the images of a set: what was asked for ("pixels", a file of weights, a run), or the set's own
+    classifier; None for the pixels."""
+    from latente.evaluation import judges
+    from latente.run import open_run
+
+    if asked == "pixels":
         return None
     if asked is not None:
         path = Path(asked)

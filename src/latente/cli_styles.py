@@ -1,4 +1,4 @@
-"""The verbs of generators with styles: mix, truncation and noise. torch and everything heavy is imported inside them."""
+"""The verbs of generators with styles: mix, truncation, noise. torch and everything heavy is imported inside them."""
 
 from typing import Any
 
@@ -58,5 +58,3 @@ def noise(argv: list[str]) -> int:
     sources = beginnings(place, words_of(options["seeds"] or "0,1,2"))
     sheet, facts = styles.noise(place, sources, draws, seed=options["noise-seed"] or 0)
     return delivered(sheet, None, facts, out, options)
-
-

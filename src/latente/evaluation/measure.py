@@ -104,7 +104,7 @@ def applicable(run: Run) -> Mapping[str, Metric]:
     if isinstance(config.objective, VAEObjective):
         found |= {"bound": of_codes.bound, "nll": of_codes.importance, "latents": of_codes.latents}
         found["ais"] = of_codes.annealed
-    if config.cure is None and _of_faces(source):
+    if config.cure is None and of_faces(source):
         found["factors"] = of_codes.factors
     if of_samples.kept_out(source):
         found["invention"] = of_samples.inventions
@@ -123,7 +123,7 @@ def _of_points(run: Run) -> dict[str, Metric]:
     return found
 
 
-def _of_faces(source: str) -> bool:
+def of_faces(source: str) -> bool:
     """Whether the images are `caras`, with or without combinations kept out."""
     return names.known(source.partition(":")[0]) == "caras"
 
@@ -150,5 +150,10 @@ def looks(run: Run, metrics: tuple[str, ...] = ()) -> str | None:
     none of them does. Faces with combinations kept out are seen by a network that knows them all."""
     if not any(name in applicable(run) and (not metrics or name in metrics) for name in ("distances", "neighbours")):
         return None
+    return whole_set(run)
+
+
+def whole_set(run: Run) -> str:
+    """The set of a run; of faces with combinations kept out, the one that has them all."""
     source = run.config.data.source
     return "caras" if of_samples.kept_out(source) else source

@@ -16,7 +16,6 @@ SHEETS = (".png", ".jpg", ".jpeg")
 _SMALLEST = 256  # pixels a side of a film, about: small images are enlarged by a whole number
 
 
-
 def check(out: Path) -> None:
     """Problem if a film cannot be written under this name: found before anything is computed."""
     ending = out.suffix.lower()

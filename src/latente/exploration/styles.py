@@ -1,5 +1,5 @@
-"""What styles and noise each decide, in pictures (Karras et al. 2019, StyleGAN): mixing (figure 3), noise (figures 4 and
-5), truncation (figure 8).
+"""What styles and noise each decide, in pictures (Karras et al. 2019, StyleGAN): mixing (figure 3), noise (figures 4
+and 5), truncation (figure 8).
 
 Legend
     w   style [d]; ws, one for each of L layers [L, d]
@@ -102,7 +102,7 @@ def mix(
         heading = say("explore.mix_named", name=known, layers=told) if known else say("explore.mix_layers", layers=told)
         blocks.append(Block(cells, ["", *(one.name for one in rows)], ["", *(one.name for one in columns)], heading))
     about = [say("explore.about_mix")]
-    if any(one.photo is not None for one in (*rows, *columns)):
+    if any(one.real for one in (*rows, *columns)):
         about.append(say("explore.not_gatys"))
     facts = place.facts("mix", rows=[one.word for one in rows], columns=[one.word for one in columns], space="w+")
     facts["layers"] = {name: layers for name, layers in which}
@@ -143,7 +143,10 @@ def noise(
     first = net.noise_maps(1, generator)
     kept, spread = [], []
     for one in ws:
-        images = [_with_noise(net, one, net.noise_maps(min(_AT_ONCE, draws - i), generator)) for i in range(0, draws, _AT_ONCE)]
+        images = [
+            _with_noise(net, one, net.noise_maps(min(_AT_ONCE, draws - i), generator))
+            for i in range(0, draws, _AT_ONCE)
+        ]
         every = torch.cat(images)  # [draws, C, H, W]
         kept.append(to_pixels(every[:shown].numpy()))
         spread.append(((every + 1) / 2).double().std(0).mean(0))  # [H, W], pixels in [0, 1]
@@ -158,7 +161,9 @@ def noise(
     where = noisy_layers(net)
     by_place = [
         to_pixels(
-            torch.cat([_with_noise(net, one, [m if i in which else None for i, m in enumerate(first)]) for one in ws]).numpy()
+            torch.cat(
+                [_with_noise(net, one, [m if i in which else None for i, m in enumerate(first)]) for one in ws]
+            ).numpy()
         )
         for which in where.values()
     ]
@@ -169,7 +174,10 @@ def noise(
     about = [say("explore.about_noise", most=number(most, 3))]
     facts = place.facts("noise", sources=[one.word for one in sources], space="w+", draws=draws, seed=seed)
     facts |= {"layers": where, "sides": sides(net), "latents": listed(ws)}
-    facts["standard_deviation"] = {"mean": [float(one.mean()) for one in spread], "most": [float(one.max()) for one in spread]}
+    facts["standard_deviation"] = {
+        "mean": [float(one.mean()) for one in spread],
+        "most": [float(one.max()) for one in spread],
+    }
     return Sheet(say("explore.title_noise"), blocks, notes(place, about)), facts
 
 

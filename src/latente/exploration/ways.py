@@ -27,7 +27,7 @@ class Way(NamedTuple):
 def ways(place: Ground, sources: Sequence[Source] = ()) -> list[Way]:
     """The ways that make sense for a run, the best last: straight lines in every space, great circles where latents
     lie near a sphere; between photos of a generator of styles only the space that reaches them."""
-    if place.styled and any(one.photo is not None for one in sources):
+    if place.styled and any(one.real for one in sources):
         return [Way("w+", "lerp")]
     first = place.spaces[0]
     found = [Way(first, "lerp")]
@@ -122,7 +122,10 @@ def arithmetic(
     names = [target.name for target in targets]
     sheet = Sheet(say("explore.title_arithmetic"), [Block(cells, names, columns)], notes(place, about))
     facts = place.facts("arithmetic", space=space, to=[one.word for one in targets], strengths=list(strengths))
-    facts |= {"plus": {"what": plus.name, "n": len(plus.latents)}, "minus": {"what": minus.name, "n": len(minus.latents)}}
+    facts |= {
+        "plus": {"what": plus.name, "n": len(plus.latents)},
+        "minus": {"what": minus.name, "n": len(minus.latents)},
+    }
     return sheet, facts | {"change": listed(change), "latents": found}
 
 

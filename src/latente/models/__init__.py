@@ -1,6 +1,6 @@
 """The families, and what everything outside training may rely on. They are described here, not inherited from."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,26 @@ class ImageEncoder(Protocol):
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """[n, C, H, W] in [-1, 1] -> codes or posterior means [n, d]; deterministic."""
+
+
+@runtime_checkable
+class StyleDecoder(Protocol):
+    """A decoder in two halves: z -> w, the space of styles, and w -> image, one w for each of L layers."""
+
+    layers: int  # L
+    w_avg: Tensor  # [d], the mean of w
+
+    def mapping(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[n, d] -> w [n, d]."""
+
+    def broadcast(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """w [n, d] -> ws [n, L, d], the first `cutoff` layers (None: all) at w_avg + psi (w - w_avg)."""
+
+    def synthesis(self, ws: Tensor, noise: Any = None, stage: Any = None) -> Tensor:
+        """ws [n, L, d] -> images [n, C, h, w]. noise: a list of L maps [n or 1, 1, h, w]; None: the fixed ones."""
+
+    def noise_maps(self, n: int, generator: torch.Generator) -> list[Tensor]:
+        """Fresh noise for all L layers."""
 
 
 Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator

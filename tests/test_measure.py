@@ -122,7 +122,12 @@ VAE = {"reconstruction", "bound", "nll", "latents", "ais"}
         (toy("dcgan", "stacked-mnist"), (3, 8, 8), 1000, IMAGES | {"modes"}),
         (toy("vae", "caras"), (3, 8, 8), 0, IMAGES | VAE | {"factors", "separability"}),
         (toy("dcgan", "caras:no-glasses-with-beard"), (3, 8, 8), 0, IMAGES | {"invention", "separability"}),
-        (toy("vae", "caras:no-glasses-with-beard"), (3, 8, 8), 0, IMAGES | VAE | {"factors", "invention", "separability"}),
+        (
+            toy("vae", "caras:no-glasses-with-beard"),
+            (3, 8, 8),
+            0,
+            IMAGES | VAE | {"factors", "invention", "separability"},
+        ),
     ],
 )
 def test_what_applies_where_enough_is_held_out(

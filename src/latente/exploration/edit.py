@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from latente.data.datasets import load
-from latente.data.stream import condition, see
+from latente.data.stream import condition, see, seen_as
 from latente.exploration.spaces import drawn, generator_of, home, labels_of, show, shown
 from latente.messages import Problem, nearest
 from latente.models import StyleDecoder
@@ -171,7 +171,7 @@ def codes(run: Run, net: Any) -> Tensor:
     told = getattr(run.config.model, "conditional", False)
     parts = []
     for indices in np.array_split(images.spread(SAMPLES), -(-min(len(images), SAMPLES) // 500)):
-        x = see(images.gather(indices))
+        x = see(images.gather(indices), seen_as(run.config), indices=indices)
         parts.append(net.encode(x, condition(images, indices) if told else None))
     return torch.cat(parts)
 

@@ -13,13 +13,14 @@ from latente.config import (
     CureConfig,
     DCGANModel,
     GANModel,
+    ProGANModel,
     R3GANModel,
     RunConfig,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
 )
-from latente.models import dcgan, gan, r3gan
+from latente.models import dcgan, gan, progan, r3gan
 from latente.models.autoencoder import Autoencoder
 from latente.models.classifier import Classifier
 from latente.models.vae import VAE
@@ -46,7 +47,7 @@ class ImageEncoder(Protocol):
         """[n, C, H, W] in [-1, 1] -> codes or posterior means [n, d]; deterministic."""
 
 
-Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator
+Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator | progan.Generator
 
 
 def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> dict[str, nn.Module]:
@@ -66,6 +67,9 @@ def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) ->
         case R3GANModel() as model, AdversarialObjective():
             deep = r3gan.Generator(model, image_shape, known)
             return {"generator": deep, "critic": r3gan.Critic(model, image_shape, known, cure)}
+        case ProGANModel() as model, AdversarialObjective():
+            growing = progan.Generator(model, image_shape)
+            return {"generator": growing, "critic": progan.Critic(model, image_shape, 0, cure)}
         case ClassifierModel() as model, SupervisedObjective() as objective:
             return {"net": Classifier(model, image_shape, classes, objective)}
         case _:

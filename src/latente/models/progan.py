@@ -17,6 +17,7 @@ standard deviation before its last convolution, whatever `cure.minibatch_stddev`
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -147,10 +148,8 @@ class Generator(nn.Module):
         c = channels(model, image_shape)
         self.dense = EqualLinear(model.latent, c[0] * 16, GAIN / 4)
         self.first = EqualConv2d(c[0], c[0], 3, GAIN)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualConv2d(c[k - 1], c[k], 3, GAIN), EqualConv2d(c[k], c[k], 3, GAIN)])
-            for k in range(1, len(c))
-        )
+        self.up = nn.ModuleList(EqualConv2d(coarse, fine, 3, GAIN) for coarse, fine in pairwise(c))
+        self.keep = nn.ModuleList(EqualConv2d(fine, fine, 3, GAIN) for fine in c[1:])
         self.to_rgb = nn.ModuleList(EqualConv2d(count, image_shape[0], 1) for count in c)
         self.register_buffer("grown", torch.tensor(Growth(model, image_shape[1]).at(0)))
 
@@ -165,10 +164,10 @@ class Generator(nn.Module):
         h = self.dense(pixel_norm(z)).view(len(z), -1, 4, 4)  # [N, c_0, 4, 4]
         h = activated(self.first(activated(h)))
         before = h
-        for up, keep in list(self.blocks)[:level]:  # type: ignore[misc]
-            before, h = h, double(h)  # [N, c_k-1, 2s, 2s]
-            h = activated(up(blur(h) if self.blur else h))
-            h = activated(keep(h))
+        for k in range(level):
+            before, h = h, double(h)  # [N, c_k, 2s, 2s]
+            h = activated(self.up[k](blur(h) if self.blur else h))  # [N, c_k+1, 2s, 2s]
+            h = activated(self.keep[k](h))
         x: Tensor = self.to_rgb[level](h)  # [N, C, s, s]
         if alpha < 1:
             x = torch.lerp(double(self.to_rgb[level - 1](before)), x, alpha)
@@ -189,7 +188,7 @@ def activated(h: Tensor) -> Tensor:
 
 def stage_of(net: nn.Module) -> Stage:
     """The stage kept in a network's buffer `grown`; the host waits for the device."""
-    level, alpha = net.grown.tolist()  # type: ignore[operator, union-attr]
+    level, alpha = net.grown.tolist()  # type: ignore[operator]
     return Stage(int(level), alpha)
 
 
@@ -212,10 +211,8 @@ class Critic(nn.Module):
         self.blur = model.blur
         c = channels(model, image_shape)
         self.from_rgb = nn.ModuleList(EqualConv2d(cure.packing * image_shape[0], count, 1, GAIN) for count in c)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualConv2d(c[k], c[k], 3, GAIN), EqualConv2d(c[k], c[k - 1], 3, GAIN)])
-            for k in range(1, len(c))
-        )
+        self.keep = nn.ModuleList(EqualConv2d(fine, fine, 3, GAIN) for fine in c[1:])
+        self.down = nn.ModuleList(EqualConv2d(fine, coarse, 3, GAIN) for coarse, fine in pairwise(c))
         self.last = EqualConv2d(c[0] + 1, c[0], 3, GAIN)
         self.dense = EqualLinear(c[0] * 16, c[0], GAIN)
         kernels = cure.minibatch_discrimination
@@ -236,12 +233,11 @@ class Critic(nn.Module):
             x = fade_reals(x, stage)
         level, alpha = stage
         h = F.leaky_relu(self.from_rgb[level](x), LEAK)  # [N, c_level, s, s]
-        for k in range(level, 0, -1):
-            keep, down = self.blocks[k - 1]  # type: ignore[misc]
-            h = F.leaky_relu(down(F.leaky_relu(keep(h), LEAK)), LEAK)
-            h = halve(blur(h) if self.blur else h)  # [N, c_k-1, s/2, s/2]
-            if k == level and alpha < 1:
-                h = torch.lerp(F.leaky_relu(self.from_rgb[k - 1](halve(x)), LEAK), h, alpha)
+        for k in reversed(range(level)):
+            h = F.leaky_relu(self.down[k](F.leaky_relu(self.keep[k](h), LEAK)), LEAK)  # [N, c_k, s, s]
+            h = halve(blur(h) if self.blur else h)
+            if k == level - 1 and alpha < 1:
+                h = torch.lerp(F.leaky_relu(self.from_rgb[k](halve(x)), LEAK), h, alpha)
         h = F.leaky_relu(self.last(minibatch_stddev(h)), LEAK)  # [N, c_0, 4, 4]
         h = F.leaky_relu(self.dense(h.flatten(1)), LEAK)  # [N, c_0]
         if self.discrimination is not None:

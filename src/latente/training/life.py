@@ -212,7 +212,7 @@ class _Life:
                 self.assembly.step,
                 stream,
                 until=until,
-                batch=t.batch,
+                batch_at=self.assembly.batch_at,
                 seed=seed,
                 ema_halflife=t.ema_halflife,
                 record=self.recorder.add,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from known import linear_gaussian
 from latente.exploration import invert
 from latente.exploration.invert import Eyes, project, project_all
 from latente.exploration.spaces import home, show, spaces
 from latente.models.vae import VAE
-from known import linear_gaussian
 from styles import Plane, Styles
 
 

@@ -20,7 +20,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
     Almost all of N(0, I) lies near the sphere of radius sqrt(d); a straight line between two points of it passes
     through the inside, where there were no latents in training (White 2016, 1609.04468). The length goes evenly from
-    |a| to |b|. From a point to its opposite every great circle is a shortest way: one of them is taken, always the same.
+    |a| to |b|. From a point to its opposite every great circle is a shortest way: the same one is always taken.
     """
     t = t.to(a)
     long_a, long_b = a.norm(), b.norm()

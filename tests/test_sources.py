@@ -36,10 +36,15 @@ def gan(shared_cache: Path, grey: Path, tmp_path_factory: pytest.TempPathFactory
     return trained("dcgan conditional", grey, shared_cache, tmp_path_factory.mktemp("runs"))
 
 
+@pytest.fixture(scope="module")
+def plain(shared_cache: Path, grey: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained("dcgan", grey, shared_cache, tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
-def styled(vae: Run) -> Ground:
+def styled(plain: Run) -> Ground:
     """A generator of styles, followed by hand, in the folder of another run: only its name and its facts are read."""
-    return Ground(vae, Styles(), steps=3)
+    return Ground(plain, Styles(), steps=3)
 
 
 def test_a_seed_is_a_draw_of_the_prior(vae):

@@ -27,6 +27,7 @@ PSIS = (-1.0, -0.7, -0.4, 0.0, 0.4, 0.7, 1.0)
 DRAWS = 100  # of noise, for the map of standard deviations
 _PAPER_SIDE = 64  # pixels from which the paper calls layers fine
 _AT_ONCE = 50
+_LEAST = 1 / 255  # a standard deviation that nobody sees is not made white
 _SHOWN = 4  # draws of noise beside one another
 
 
@@ -142,10 +143,10 @@ def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: in
     first, where = net.noise_maps(1, generator), noisy_layers(net)
     every = [_draws(net, one, draws, generator) for one in ws]  # [draws, C, H, W] each
     spread = [((images + 1) / 2).double().std(0).mean(0).numpy() for images in every]  # [H, W], pixels in [0, 1]
-    most = max(float(one.max()) for one in spread)
+    white = max(_LEAST, *(float(one.max()) for one in spread))
     names = [one.name for one in sources]
     other: list[list[Cell]] = [
-        [*to_pixels(images[:_SHOWN].numpy()), _grey(one / (most or 1), net.image_shape[0])]
+        [*to_pixels(images[:_SHOWN].numpy()), _grey(one / white, net.image_shape[0])]
         for images, one in zip(every, spread, strict=True)
     ]
     columns = [say("explore.noise_draw", number=i + 1) for i in range(min(_SHOWN, draws))]
@@ -163,7 +164,7 @@ def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: in
     facts |= {"layers": where, "sides": sides(net), "latents": listed(ws)}
     means, highest = [float(one.mean()) for one in spread], [float(one.max()) for one in spread]
     facts["standard_deviation"] = {"mean": means, "most": highest}
-    about = [say("explore.about_noise", most=number(most, 3))]
+    about = [say("explore.about_noise", most=number(white, 3))]
     return Sheet(say("explore.title_noise"), blocks, notes(place, about)), facts
 
 

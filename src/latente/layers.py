@@ -213,8 +213,8 @@ class EqualConv2d(nn.Module):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Features divided by their root mean square over channels, place by place: [N, C, ...] -> the same (ProGAN, section
-    4.2)."""
+    """Features divided by their root mean square over channels, place by place: [N, C, ...] -> the same (ProGAN,
+    section 4.2)."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 

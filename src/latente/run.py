@@ -32,8 +32,8 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The configuration in force: the one the run was created with, what interventions have changed since, and where
-        its data are now."""
+        """The configuration in force: the one the run was created with, what interventions have changed since, and
+        where its data are now."""
         tree = copy.deepcopy(self.tree)
         for row in self.events():
             if row["kind"] == "moved":

@@ -11,6 +11,7 @@ from latente.cli_arguments import DONE, opened, parse_words, positive, take_many
 from latente.messages import Problem, say
 
 if TYPE_CHECKING:
+    from latente.exploration.invert import Eyes
     from latente.exploration.sheet import Sheet
     from latente.exploration.sources import Ground, Source
     from latente.run import Run
@@ -157,8 +158,13 @@ def entered(options: dict[str, Any], verb: str) -> "Ground":
         raise Problem("explore.numbers", flag="--psi", given=options["psi"])
     from latente.exploration.sources import ground
 
+    def eyes() -> "Eyes | None":
+        from latente.cli_edit import eyes_of
+
+        return eyes_of(run, None)
+
     how: dict[str, Any] = {"steps": options["projection-steps"]} if options["projection-steps"] else {}
-    return ground(run, options["label"], psi=psi[0], watch=_watched(), **how)
+    return ground(run, options["label"], psi=psi[0], watch=_watched(), eyes=eyes, **how)
 
 
 def beginnings(place: "Ground", words: Sequence[str]) -> "list[Source]":
@@ -190,11 +196,12 @@ def reading(run: "Run", asked: str | None) -> "Callable[[], Run]":
 
             return open_run(asked)
         from latente.cli_measure import reader_of, task_of
+        from latente.evaluation.measure import whole_set
 
-        source, task = run.config.data.source, task_of(run)
+        task = task_of(run)
         if task == "rotations":  # which way up an image is does not make a group
-            raise Problem("explore.nothing_known", folder=run.folder, source=source)
-        return reader_of(run, "caras" if source.startswith("caras:") else source, task)
+            raise Problem("explore.nothing_known", folder=run.folder, source=run.config.data.source)
+        return reader_of(run, whole_set(run), task)
 
     return reader
 

@@ -1,4 +1,4 @@
-"""The verbs of generators with styles: mix, truncation and noise. torch and everything heavy is imported inside them."""
+"""The verbs of generators with styles: mix, truncation, noise. torch and everything heavy is imported inside them."""
 
 from typing import Any
 

@@ -51,7 +51,7 @@ def group(place: Ground, text: str, space: str, reader: Reader | None = None) ->
         return Group(name if len(found) == 1 else say("explore.mean_of", names=name), place.all_of(found, space))
     classes = list(place.run.dataset["classes"])
     if place.encodes:
-        facts = known_of(place.dataset.train)
+        facts: Known = known_of(place.dataset.train)
         which = _chosen(place, facts, classes, words)
         latents = _codes(place, which)
     else:
@@ -67,28 +67,33 @@ def holds(facts: Known, classes: list[str], condition: str) -> NDArray[np.bool_]
     values: one of them. A factor that is a number: 1, 0 or -1 for the upper, middle and lower third of its range.
     """
     name, _, value = condition.partition("=")
+    found: NDArray[np.bool_]
     if name == "label" and "label" in facts:
         wanted = classes.index(value) if value in classes else int(value) if value.isdigit() else -1
         if not 0 <= wanted < len(classes):
             raise Problem("explore.no_class", given=value, near=nearest(value, classes))
-        return np.asarray(facts["label"]) == wanted
-    factors = {key: np.asarray(values) for key, values in facts.items() if key != "label"}
-    if set(factors) >= set(BY_NAME) and name in WORDS and value in ("0", "1"):
-        return np.asarray(WORDS[name](factors)) == (value == "1")
-    if name not in factors:
-        words = [*factors, *(WORDS if set(factors) >= set(BY_NAME) else ()), *(["label"] if "label" in facts else [])]
-        raise Problem("explore.no_factor", given=name, near=nearest(name, words) or "-")
-    values = BY_NAME[name].values if name in BY_NAME else ()
-    if np.issubdtype(factors[name].dtype, np.integer):
-        names = values or tuple(str(i) for i in range(int(factors[name].max()) + 1))
+        found = np.equal(facts["label"], wanted)
+        return found
+    faces = set(facts) >= set(BY_NAME)
+    words = WORDS if faces else {}
+    if name in words and value in ("0", "1"):
+        found = words[name](facts) == (value == "1")
+        return found
+    if name not in facts:
+        raise Problem("explore.no_factor", given=name, near=nearest(name, [*facts, *words]))
+    values = np.asarray(facts[name])
+    if np.issubdtype(values.dtype, np.integer):
+        names = BY_NAME[name].values if faces else tuple(str(i) for i in range(int(values.max()) + 1))
         if value not in names:
-            allowed = ", ".join((*names, *(("0", "1") if name in WORDS else ())))
+            allowed = ", ".join((*names, *(("0", "1") if name in words else ())))
             raise Problem("explore.no_value", name=name, given=value, values=allowed)
-        return factors[name] == names.index(value)
-    thirds = {"1": factors[name] > 1 / 3, "0": np.abs(factors[name]) <= 1 / 3, "-1": factors[name] < -1 / 3}
+        found = values == names.index(value)
+        return found
+    thirds = {"1": values > 1 / 3, "0": np.abs(values) <= 1 / 3, "-1": values < -1 / 3}
     if value not in thirds:
         raise Problem("explore.no_value", name=name, given=value, values="-1, 0, 1")
-    return thirds[value]
+    found = thirds[value]
+    return found
 
 
 def _chosen(place: Ground, facts: Known, classes: list[str], words: list[str]) -> NDArray[np.int64]:
@@ -141,4 +146,4 @@ def _read(place: Ground, space: str, reader: Reader | None) -> tuple[Known, Tens
     images, net = shown(place.net, space, latents), judge.network()
     if task == "factors":
         return net.predict_factors(images), latents
-    return {"label": torch.cat([net.predict(part) for part in images.split(_AT_ONCE)]).numpy()}, latents
+    return {"label": torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()}, latents

@@ -19,8 +19,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The great circle from a to b, at an even angular speed (Shoemake 1985): [d], [d], [T] -> [T, d].
 
     Almost all of N(0, I) lies near the sphere of radius sqrt(d); a straight line between two points of it passes
-    through the inside, where there were no latents in training (White 2016, 1609.04468). The length goes evenly from |a| to
-    |b|. From a point to its opposite every great circle is a shortest way: one of them is taken, always the same.
+    through the inside, where there were no latents in training (White 2016, 1609.04468). The length goes evenly from
+    |a| to |b|. From a point to its opposite every great circle is a shortest way: one of them is taken, always the same.
     """
     t = t.to(a)
     long_a, long_b = a.norm(), b.norm()
@@ -36,7 +36,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
         axis[from_a.abs().argmin()] = 1
         aside = axis - (axis @ from_a) * from_a
     angle = torch.atan2((to_b - cosine * from_a).norm(), cosine) * t[:, None]  # [T, 1]
-    direction = angle.cos() * from_a + angle.sin() * aside / aside.norm()
+    direction: Tensor = angle.cos() * from_a + angle.sin() * aside / aside.norm()
     return direction * (long_a + t[:, None] * (long_b - long_a))
 
 
@@ -53,7 +53,7 @@ def loop(points: Tensor, frames: int, shell: bool = False) -> Tensor:
     t = (place - k).to(points)[:, None]  # [frames, 1]
     before, here, there, after = (points[(k + step) % n] for step in (-1, 0, 1, 2))  # [frames, d] each
     slope, next_slope = (there - before) / 2, (after - here) / 2
-    way = (
+    way: Tensor = (
         (2 * t**3 - 3 * t**2 + 1) * here  # the basis of Hermite's cubics
         + (t**3 - 2 * t**2 + t) * slope
         + (3 * t**2 - 2 * t**3) * there

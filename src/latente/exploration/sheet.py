@@ -80,7 +80,7 @@ def enlargement(height: int, width: int, columns: int) -> int:
 
 def _block(block: Block) -> Image.Image:
     shown = next(cell for row in block.cells for cell in row if cell is not None)
-    scale = enlargement(*shown.shape[1:], columns=max(len(block.columns), 1))
+    scale = enlargement(shown.shape[1], shown.shape[2], max(len(block.columns), 1))
     high, wide = shown.shape[1] * scale, shown.shape[2] * scale
     words = [word for label in block.columns for word in label.split()]
     pitch = max(wide, *(lettering.width(word, _LABEL) + _GAP for word in words or [""])) + _GAP

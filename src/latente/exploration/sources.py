@@ -1,7 +1,7 @@
 """What a way through latent space begins with: seeds, images of the run's set, photos; and how each gets its latent.
 
 A source is typed as a word: `7` is the image of seed 7, `test:7` the held-out image 7 of the set that the run was
-trained on, anything else the path of a picture.
+trained on, a name that `latente project` has kept is that photo as it was found, anything else the path of a picture.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from latente.data.datasets import Dataset, load
 from latente.data.stream import see, seen_as
-from latente.exploration.invert import STEPS, project
-from latente.exploration.projections import read_photo
+from latente.exploration.invert import STEPS, Eyes, project
+from latente.exploration.projections import kept, read_kept, read_photo
 from latente.exploration.spaces import generator_of, labels_of, shown, spaces
 from latente.messages import Problem, say
 from latente.models import ImageEncoder, StyleDecoder
@@ -36,6 +36,12 @@ class Source(NamedTuple):
     name: str  # for a label, in the language in force
     seed: int | None
     photo: Tensor | None  # [1, C, H, W] in [-1, 1]
+    kept: bool = False  # a photo whose projection lies in the run's folder
+
+    @property
+    def real(self) -> bool:
+        """Whether it is an image of the world, which the generator did not make."""
+        return self.photo is not None or self.kept
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Ground:
     psi: float = 1.0
     steps: int = STEPS  # of a projection
     watch: Watch = field(default=lambda step, row: None, repr=False)
+    eyes: Callable[[], Eyes | None] = field(default=lambda: None, repr=False)  # who compares photos; None: the pixels
     found: dict[tuple[str, str], Tensor] = field(
         default_factory=dict, repr=False
     )  # projections: (word, space) -> latent
@@ -121,13 +128,16 @@ class Ground:
             code: Tensor = self.net.encode(seen, self.labels(1))[0]
             return code
         if (word, space) not in self.found:
+            how: dict[str, Any] = {"eyes": self.eyes(), "steps": self.steps, "watch": self.watch}
             with torch.enable_grad():
-                kept = project(self.net, photo, space, labels=self.labels(1), steps=self.steps, watch=self.watch)
-            self.found[word, space] = kept.latent.detach().flatten()
+                one = project(self.net, photo, space, labels=self.labels(1), **how)
+            self.found[word, space] = one.latent.detach().flatten()
         return self.found[word, space]
 
     def of(self, source: Source, space: str) -> Tensor:
         """The latent of a source: [d], of w+ [L d]."""
+        if source.kept:
+            return read_kept(self.run, source.word, space)[1].flatten()
         if source.photo is not None:
             return self.of_photo(source.photo, source.word, space)
         assert source.seed is not None
@@ -184,6 +194,8 @@ def source(place: Ground, word: str) -> Source:
             raise Problem("explore.no_held_out", given=word, last=len(images) - 1)
         photo = see(images.gather(np.array([int(number)])))
         return Source(word, say("explore.held_out", number=number), None, photo)
+    if word in kept(place.run):
+        return Source(word, word, None, None, kept=True)
     path = Path(word).expanduser()
     if not path.suffix and not path.exists():
         raise Problem("explore.no_source", given=word)

@@ -1,5 +1,5 @@
-"""What styles and noise each decide, in pictures (Karras et al. 2019, StyleGAN): mixing (figure 3), noise (figures 4 and
-5), truncation (figure 8).
+"""What styles and noise each decide, in pictures (Karras et al. 2019, StyleGAN): mixing (figure 3), noise (figures 4
+and 5), truncation (figure 8).
 
 Legend
     w   style [d]; ws, one for each of L layers [L, d]
@@ -102,7 +102,7 @@ def mix(
         heading = say("explore.mix_named", name=known, layers=told) if known else say("explore.mix_layers", layers=told)
         blocks.append(Block(cells, ["", *(one.name for one in rows)], ["", *(one.name for one in columns)], heading))
     about = [say("explore.about_mix")]
-    if any(one.photo is not None for one in (*rows, *columns)):
+    if any(one.real for one in (*rows, *columns)):
         about.append(say("explore.not_gatys"))
     facts = place.facts("mix", rows=[one.word for one in rows], columns=[one.word for one in columns], space="w+")
     facts["layers"] = {name: layers for name, layers in which}

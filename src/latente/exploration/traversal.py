@@ -91,8 +91,8 @@ def traversal(
 
 
 def manifold(place: Ground, known: Use, side: int = 15) -> tuple[Sheet, dict[str, Any]]:
-    """The plane of two latents at equal steps of probability: the normal's inverse distribution function of an even grid
-    on (0, 1)^2 (AEVB, appendix A), first latent across, second upwards."""
+    """The plane of two latents at equal steps of probability: the normal's inverse distribution function of an even
+    grid on (0, 1)^2 (AEVB, appendix A), first latent across, second upwards."""
     z = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)  # [side]
     across = along(known, known.centre.float(), 0, z)[:, 0]
     up = along(known, known.centre.float(), 1, z)[:, 1].flip(0)

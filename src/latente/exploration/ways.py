@@ -27,7 +27,7 @@ class Way(NamedTuple):
 def ways(place: Ground, sources: Sequence[Source] = ()) -> list[Way]:
     """The ways that make sense for a run, the best last: straight lines in every space, great circles where latents
     lie near a sphere; between photos of a generator of styles only the space that reaches them."""
-    if place.styled and any(one.photo is not None for one in sources):
+    if place.styled and any(one.real for one in sources):
         return [Way("w+", "lerp")]
     first = place.spaces[0]
     found = [Way(first, "lerp")]

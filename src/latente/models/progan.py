@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latente.config import CureConfig, ProGANModel, StyleGANModel
+from latente.config import CureConfig, ProGANModel, StyleGAN2Model, StyleGANModel
 from latente.layers import (
     EqualConv2d,
     EqualLinear,
@@ -110,7 +110,7 @@ def level_of(resolution: int) -> int:
     return resolution.bit_length() - 3
 
 
-def channels(model: Growing, image_shape: tuple[int, int, int]) -> list[int]:
+def channels(model: Growing | StyleGAN2Model, image_shape: tuple[int, int, int]) -> list[int]:
     """Channels of every level, the smallest first: `width` where maps have 32 pixels, twice as many at each halving, at
     most `widest`. Images that are not square, or whose side is no power of two from 8 to 1024, are a Problem."""
     _, height, width = image_shape

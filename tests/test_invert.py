@@ -41,9 +41,10 @@ def test_a_linear_image_comes_back_with_its_z() -> None:
 
 @pytest.mark.parametrize("space", ["z", "w", "w+"])
 def test_what_the_generator_made_is_found_again(net: Styles, space: str) -> None:
+    net.share = 0.005
     photos = made(net)
     begun, found = (project(net, photos, space, steps=steps) for steps in (0, 200))
-    assert (found.distance < 0.05).all() and (found.distance < begun.distance / 4).all()
+    assert (found.distance < 0.01).all() and (found.distance < begun.distance / 2).all()
     shown = show(net, space, found.latent, noise=found.noise)
     assert np.abs(shown.numpy() - (found.images / 127.5 - 1)).max() < 0.01, "the images are those of the latents"
     assert found.latent.shape == ((2, 3, 6) if space == "w+" else (2, 6))
@@ -58,11 +59,11 @@ def test_w_plus_is_at_least_as_near_as_w(net: Styles) -> None:
 
 
 def test_each_image_is_looked_for_by_itself(net: Styles) -> None:
-    """Two copies of a photo, in a batch with another, end alike in what does not hang on their own chance."""
-    photos = made(net, 1).repeat(2, 1, 1, 1)
-    found = project(net, photos, "w+", steps=30, start=project(net, photos, "w", steps=0))
-    alone = project(net, photos[:1], "w+", steps=30, start=project(net, photos[:1], "w", steps=0))
-    assert found.mse[0] == pytest.approx(alone.mse[0], rel=0.1)
+    net.share = 0.0  # noise is drawn for all of a batch at once
+    photos = made(net, 3)
+    found, alone = (project(net, x, "w+", steps=30, start=project(net, x, "w", steps=0)) for x in (photos, photos[2:]))
+    np.testing.assert_allclose(found.latent[2:], alone.latent, atol=1e-3)
+    assert found.mse[2] == pytest.approx(alone.mse[0], rel=0.01)
 
 
 def test_an_encoder_says_where_to_begin() -> None:
@@ -107,12 +108,12 @@ def test_features_count_as_much_as_pixels(net: Styles) -> None:
 
 def test_the_unit_is_the_distance_of_two_samples() -> None:
     plane = Plane()
-    samples = plane.decode(plane.prior(400, torch.Generator().manual_seed(4)))
-    found = project(plane, samples[:200], "z", steps=0)
+    samples = plane.decode(plane.prior(4000, torch.Generator().manual_seed(4)))
+    found = project(plane, samples[:2000], "z", steps=0)
     assert found.distance.mean() < 0.5
-    ruler = invert._ruler(plane, samples[:200], invert.PIXELS, None, torch.Generator().manual_seed(1))
-    far, mse = ruler.distances(samples[200:])
-    assert far.mean() == pytest.approx(1, abs=0.15)
+    ruler = invert._ruler(plane, samples[:2000], invert.PIXELS, None, torch.Generator().manual_seed(1))
+    far, mse = ruler.distances(samples[2000:])
+    assert far.mean() == pytest.approx(1, abs=0.2)
     assert far.mean() * ruler.of_pixels / 4 == pytest.approx(float(mse.mean()), rel=1e-4)
 
 

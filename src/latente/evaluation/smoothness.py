@@ -10,6 +10,7 @@ which side of the best plane its latent lies.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,9 @@ def speeds(show: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     By forward differentiation; where a layer lacks it, by differentiating twice backwards.
     """
     try:
-        velocity: Tensor = torch.func.jvp(show, (t,), (torch.ones_like(t),))[1]
+        with warnings.catch_warnings():  # torch compiles some of its own derivatives, in a way that it calls out of date
+            warnings.simplefilter("ignore", DeprecationWarning)
+            velocity: Tensor = torch.func.jvp(show, (t,), (torch.ones_like(t),))[1]
     except (NotImplementedError, RuntimeError):
         velocity = twice_backwards(show, t)
     squared: Tensor = velocity.double().square().sum(1)

@@ -78,10 +78,10 @@ def project(
     z begins at the nearest of a few samples, w and w+ at the mean of w, codes at what the encoder says; with `start`, a
     projection of another space is gone on from (w+ from w). `steps` 0 tells how near the beginning is.
     """
-    began = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     ruler = _ruler(net, photos, eyes or PIXELS, labels, generator)
     search = _Search(net, space, ruler, labels, *_ground(net, space, labels, generator))
+    began = time.perf_counter()
     noise: list[Tensor] = []
     if isinstance(net, StyleDecoder):
         noise = [m.clone() for m in start.noise] if start else net.noise_maps(len(photos), generator)

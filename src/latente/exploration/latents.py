@@ -24,7 +24,7 @@ def sample(
     """`n` new images, uint8 [n, C, H, W], from the newest checkpoint or the one at `checkpoint` images shown.
 
     The same seed gives the same images. A conditional model makes images of class `label`, or of every class in turn.
-    `truncation` draws the styles of the first `cutoff` layers (None: of all) to their mean: at 1 they stay, at 0 all are it.
+    `truncation` draws the styles of the first `cutoff` layers (None: of all) to their mean, by 1 not, by 0 wholly.
     """
     config, classes = run.config, run.dataset["classes"]
     if decoder_of(config) is None or run.dataset.get("kind") == "points":

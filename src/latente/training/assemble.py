@@ -103,8 +103,7 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
         game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing, toll)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
-        compares = config.cure.minibatch_stddev or growing or isinstance(config.model, StyleGAN2Model)
-        held_out = scored(config.cure.packing, COMPARED if compares else 1)
+        held_out = scored(config.cure.packing, COMPARED if compares(config) else 1)
         return Assembly(state, game, held_out, decoder, binarisation, told, settle, probes, batch_at)
     terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
@@ -124,6 +123,12 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
     held_out = measured(terms, decoder is not None)
     return Assembly(state, step, held_out, decoder, binarisation, told, settle, probes, batch_at)
+
+
+def compares(config: RunConfig) -> bool:
+    """Whether the critic is told the standard deviation within groups of the batch."""
+    always = isinstance(config.model, ProGANModel | StyleGANModel | StyleGAN2Model)
+    return always or (config.cure is not None and config.cure.minibatch_stddev)
 
 
 def growth_of(model: Model, resolution: int) -> progan.Growth | None:

@@ -12,7 +12,8 @@ import latente
 SOURCE = Path(latente.__file__).parent
 HEAVY = ("torch", "numpy", "PIL", "matplotlib", "sklearn", "scipy", "safetensors")
 COMMAND_LINE = (  # whatever they need, but late
-    *("__main__", "cli", "cli_arguments", "cli_compare", "cli_diagnose", "cli_measure", "cli_museum", "cli_train"),
+    *("__main__", "cli", "cli_arguments", "cli_compare", "cli_diagnose", "cli_edit", "cli_explore", "cli_measure"),
+    *("cli_museum", "cli_styles", "cli_train"),
 )
 MODELS = {"autoencoder", "vae", "gan", "dcgan", "r3gan", "progan", "stylegan", "stylegan2", "classifier"}
 ANCESTORS = {"stylegan": {"progan"}, "stylegan2": {"progan", "stylegan"}}  # whose parts a family takes as they are

@@ -23,8 +23,11 @@ from latente.cli_arguments import (
 )
 from latente.cli_compare import compare
 from latente.cli_diagnose import diagnose
+from latente.cli_edit import directions, edit, project
+from latente.cli_explore import arithmetic, interpolate, traversal, walk
 from latente.cli_measure import evaluate, features
 from latente.cli_museum import museum
+from latente.cli_styles import mix, noise, truncation
 from latente.cli_train import demo, resume, train
 from latente.config import count, parse, settings
 from latente.messages import Problem, nearest, say, set_language
@@ -211,6 +214,16 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "resume": resume,
     "sample": sample,
+    "interpolate": interpolate,
+    "walk": walk,
+    "arithmetic": arithmetic,
+    "traversal": traversal,
+    "mix": mix,
+    "truncation": truncation,
+    "noise": noise,
+    "project": project,
+    "directions": directions,
+    "edit": edit,
     "evaluate": evaluate,
     "compare": compare,
     "diagnose": diagnose,

@@ -39,7 +39,7 @@ def sample(
         raise Problem("run.no_such_checkpoint", folder=run.folder, given=checkpoint, known=known)
     net = run.network(checkpoint)
     if (truncation is not None or cutoff is not None) and not isinstance(net, StyleDecoder):
-        raise Problem("run.no_styles", folder=run.folder, family=config.model.family)
+        raise Problem("explore.no_styles", what="--truncation", folder=run.folder, family=config.model.family)
     if cutoff is not None and (truncation is None or not 1 <= cutoff <= net.layers):
         raise Problem("run.cutoff", given=cutoff, layers=net.layers)
     styles = {} if truncation is None else {"psi": truncation, "cutoff": cutoff}

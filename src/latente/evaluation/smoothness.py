@@ -45,7 +45,9 @@ def speeds(show: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     By forward differentiation; where a layer lacks it, by differentiating twice backwards.
     """
     try:
-        with warnings.catch_warnings():  # torch compiles some of its own derivatives, in a way that it calls out of date
+        with (
+            warnings.catch_warnings()
+        ):  # torch compiles some of its own derivatives, in a way that it calls out of date
             warnings.simplefilter("ignore", DeprecationWarning)
             velocity: Tensor = torch.func.jvp(show, (t,), (torch.ones_like(t),))[1]
     except (NotImplementedError, RuntimeError):

@@ -289,10 +289,10 @@ def _title(one: "Direction") -> str:
     """A direction and what is known of it."""
     facts = one.facts
     if one.kind == "boundary":
-        shares = {key: f"{facts[key]:.0%}" for key in ("accuracy", "commonest")}
+        shares = {key: f"{100 * facts[key]:.0f} %" for key in ("accuracy", "commonest")}
         return say("edit.boundary", name=one.name, **shares)
     key = "edit.component" if one.kind == "components" else "edit.factor"
-    return say(key, name=one.name, share=f"{facts['share']:.0%}")
+    return say(key, name=one.name, share=f"{100 * facts['share']:.0f} %")
 
 
 def _save(picture: Any, out: Path) -> None:

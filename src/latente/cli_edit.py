@@ -211,7 +211,7 @@ def _projected(
 
     if getattr(run.config.model, "conditional", False) and options["label"] is None:
         raise Problem("project.needs_label", folder=run.folder, last=len(run.dataset["classes"]) - 1)
-    labels, eyes = spaces.labels_of(run, 1, options["label"]), _eyes(run, options["features"])
+    labels, eyes = spaces.labels_of(run, 1, options["label"]), eyes_of(run, options["features"])
     steps, found = options["steps"] or invert.STEPS, 0
     with progress(0, steps * len(which), training=False) as watch:
 
@@ -224,7 +224,7 @@ def _projected(
         return invert.project_all(net, photo, which, **how)
 
 
-def _eyes(run: "Run", asked: str | None) -> "Eyes":
+def eyes_of(run: "Run", asked: str | None) -> "Eyes":
     """The feature network that photos are compared through, or the pixels."""
     from latente.evaluation.measure import whole_set
     from latente.exploration.invert import PIXELS, Eyes

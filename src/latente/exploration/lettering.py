@@ -108,7 +108,7 @@ def _turned(letter: str, size: int) -> NDArray[np.uint8]:
 def _dotless(letter: str, size: int) -> NDArray[np.uint8]:
     """An i without its dot: the ink above its lowest gap goes."""
     shape = _shape(letter, size)
-    rows: list[bool] = shape.any(axis=1).tolist()
+    rows = (shape.max(1) > 0).tolist()  # which lines have ink
     gaps = [y for y in range(1, len(rows)) if rows[y] and not rows[y - 1]]
     shape[: gaps[-1]] = 0
     return shape

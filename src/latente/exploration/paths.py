@@ -20,7 +20,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
     Almost all of N(0, I) lies near the sphere of radius sqrt(d); a straight line between two points of it passes
     through the inside, where there were no latents in training (White 2016, 1609.04468). The length goes evenly from
-    |a| to |b|. From a point to its opposite every great circle is a shortest way: one of them is taken, always the same.
+    |a| to |b|. From a point to its opposite every great circle is a shortest way: the same one is always taken.
     """
     t = t.to(a)
     long_a, long_b = a.norm(), b.norm()
@@ -36,8 +36,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
         axis[from_a.abs().argmin()] = 1
         aside = axis - (axis @ from_a) * from_a
     angle = torch.atan2((to_b - cosine * from_a).norm(), cosine) * t[:, None]  # [T, 1]
-    direction: Tensor = angle.cos() * from_a + angle.sin() * aside / aside.norm()
-    return direction * (long_a + t[:, None] * (long_b - long_a))
+    direction = angle.cos() * from_a + angle.sin() * aside / aside.norm()
+    way: Tensor = direction * (long_a + t[:, None] * (long_b - long_a))
+    return way
 
 
 def loop(points: Tensor, frames: int, shell: bool = False) -> Tensor:
@@ -62,7 +63,8 @@ def loop(points: Tensor, frames: int, shell: bool = False) -> Tensor:
     if not shell:
         return way
     length = torch.lerp(here.norm(dim=1, keepdim=True), there.norm(dim=1, keepdim=True), t)
-    return way / way.norm(dim=1, keepdim=True).clamp(min=1e-12) * length
+    on_shell: Tensor = way / way.norm(dim=1, keepdim=True).clamp(min=1e-12) * length
+    return on_shell
 
 
 def through(points: Tensor, steps: int, how: str) -> Tensor:

@@ -40,7 +40,7 @@ def read_photo(run: Run, path: Path) -> Tensor:
         plain = Image.fromarray(pixels[0] if channels == 1 else pixels.transpose(1, 2, 0))
         plain = plain.resize((width, height), Image.Resampling[run.config.data.filter.upper()])
         pixels = np.asarray(plain).reshape(height, width, channels).transpose(2, 0, 1)
-    return see(torch.from_numpy(np.ascontiguousarray(pixels[None])))
+    return see(torch.from_numpy(np.array(pixels[None], order="C")))
 
 
 def name_of(path: Path) -> str:

@@ -58,9 +58,7 @@ class Ground:
     steps: int = STEPS  # of a projection
     watch: Watch = field(default=lambda step, row: None, repr=False)
     eyes: Callable[[], Eyes | None] = field(default=lambda: None, repr=False)  # who compares photos; None: the pixels
-    found: dict[tuple[str, str], Tensor] = field(
-        default_factory=dict, repr=False
-    )  # projections: (word, space) -> latent
+    found: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)  # projected: (word, space) -> latent
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -147,14 +145,19 @@ class Ground:
         """[n, d], or of w+ [n, L d]."""
         return torch.stack([self.of(source, space) for source in sources])
 
+    def truncated(self, styles: Tensor) -> Tensor:
+        """Styles [..., d] drawn towards their mean by `psi`."""
+        drawn: Tensor = self.net.w_avg + self.psi * (styles - self.net.w_avg)
+        return drawn
+
     def images(self, latents: Tensor, space: str) -> NDArray[np.uint8]:
         """Latents [n, d] (w+: [n, L d]) -> images uint8 [n, C, H, W]."""
         if space == "w+":
             latents = latents.view(len(latents), self.net.layers, -1)
-        if self.psi != 1 and self.styled:
-            if space == "z":
-                latents, space = self.net.mapping(latents, self.labels(len(latents))), "w"
-            latents = self.net.w_avg + self.psi * (latents - self.net.w_avg)
+        if self.psi != 1 and space == "z":
+            latents, space = self.net.mapping(latents, self.labels(len(latents))), "w"
+        if self.psi != 1:
+            latents = self.truncated(latents)
         return to_pixels(shown(self.net, space, latents, self.labels(len(latents))).numpy())
 
     def facts(self, command: str, **more: Any) -> dict[str, Any]:

@@ -52,11 +52,11 @@ def labels_of(run: Run, n: int, label: int | None = None) -> Tensor | None:
 
 
 def show(
-    net: Any, space: str, latent: Tensor, labels: Tensor | None = None, noise: Sequence[Tensor] | None = None
+    net: Any, space: str, latent: Tensor, labels: Tensor | None = None, noise: Sequence[Tensor | None] | None = None
 ) -> Tensor:
     """Latents [N, d] (w+: [N, L, d]) -> images [N, C, H, W] of the full size, differentiable in latents and noise.
 
-    noise: of a generator of styles, a map a layer; None: the fixed ones.
+    noise: of a generator of styles, a map a layer, None for a layer without; None: the fixed ones.
     """
     if not isinstance(net, StyleDecoder):
         images: Tensor = net.decode(latent, labels)

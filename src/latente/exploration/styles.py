@@ -27,6 +27,8 @@ PSIS = (-1.0, -0.7, -0.4, 0.0, 0.4, 0.7, 1.0)
 DRAWS = 100  # of noise, for the map of standard deviations
 _PAPER_SIDE = 64  # pixels from which the paper calls layers fine
 _AT_ONCE = 50
+_LEAST = 1 / 255  # a standard deviation that nobody sees is not made white
+_SHOWN = 4  # draws of noise beside one another
 
 
 def needs_styles(place: Ground, command: str) -> None:
@@ -131,61 +133,59 @@ def truncation(
     return Sheet(say("explore.title_truncation"), [block], notes(place, about)), facts
 
 
-def noise(
-    place: Ground, sources: Sequence[Source], draws: int = DRAWS, shown: int = 4, seed: int = 0
-) -> tuple[Sheet, dict[str, Any]]:
+def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: int = 0) -> tuple[Sheet, dict[str, Any]]:
     """The same styles with other noise, how much each pixel varies, and what noise in some of the layers does."""
     needs_styles(place, "noise")
     if not getattr(place.run.config.model, "noise", True):
         raise Problem("explore.no_noise", folder=place.run.folder)
     net, generator = place.net, torch.Generator().manual_seed(seed)
-    ws = place.all_of(sources, "w+").view(len(sources), net.layers, -1)
-    first = net.noise_maps(1, generator)
-    kept, spread = [], []
-    for one in ws:
-        images = [
-            _with_noise(net, one, net.noise_maps(min(_AT_ONCE, draws - i), generator))
-            for i in range(0, draws, _AT_ONCE)
-        ]
-        every = torch.cat(images)  # [draws, C, H, W]
-        kept.append(to_pixels(every[:shown].numpy()))
-        spread.append(((every + 1) / 2).double().std(0).mean(0))  # [H, W], pixels in [0, 1]
-    most = max(float(one.max()) for one in spread)
-    channels = net.image_shape[0]
-    maps = [_grey(one.numpy() / (most or 1), channels) for one in spread]
-    cells: list[list[Cell]] = [[*images, one] for images, one in zip(kept, maps, strict=True)]
+    ws = place.truncated(place.all_of(sources, "w+").view(len(sources), net.layers, -1))
+    first, where = net.noise_maps(1, generator), noisy_layers(net)
+    every = [_draws(net, one, draws, generator) for one in ws]  # [draws, C, H, W] each
+    spread = [((images + 1) / 2).double().std(0).mean(0).numpy() for images in every]  # [H, W], pixels in [0, 1]
+    white = max(_LEAST, *(float(one.max()) for one in spread))
     names = [one.name for one in sources]
-    columns = [say("explore.noise_draw", number=i + 1) for i in range(min(shown, draws))]
-    columns.append(say("explore.noise_spread", draws=draws))
-    blocks = [Block(cells, names, columns, say("explore.noise_other"))]
-    where = noisy_layers(net)
-    by_place = [
-        to_pixels(
-            torch.cat(
-                [_with_noise(net, one, [m if i in which else None for i, m in enumerate(first)]) for one in ws]
-            ).numpy()
-        )
-        for which in where.values()
+    other: list[list[Cell]] = [
+        [*to_pixels(images[:_SHOWN].numpy()), _grey(one / white, net.image_shape[0])]
+        for images, one in zip(every, spread, strict=True)
     ]
-    told = [say("explore.noise_all"), say("explore.noise_none")]
-    told += [f"{say(f'explore.noise_{name}')}: {layers_said(net, where[name])}" for name in ("fine", "coarse")]
-    places: list[list[Cell]] = [[column[i] for column in by_place] for i in range(len(sources))]
-    blocks.append(Block(places, names, told, say("explore.noise_where")))
-    about = [say("explore.about_noise", most=number(most, 3))]
+    columns = [say("explore.noise_draw", number=i + 1) for i in range(min(_SHOWN, draws))]
+    columns.append(say("explore.noise_spread", draws=draws))
+    some: list[list[Cell]] = []
+    for one in ws:
+        maps = [[m if i in layers else None for i, m in enumerate(first)] for layers in where.values()]
+        some.append([to_pixels(_with_noise(net, one, each).numpy())[0] for each in maps])
+    told = [_noise_said(net, name, layers) for name, layers in where.items()]
+    blocks = [
+        Block(other, names, columns, say("explore.noise_other")),
+        Block(some, names, told, say("explore.noise_where")),
+    ]
     facts = place.facts("noise", sources=[one.word for one in sources], space="w+", draws=draws, seed=seed)
     facts |= {"layers": where, "sides": sides(net), "latents": listed(ws)}
-    facts["standard_deviation"] = {
-        "mean": [float(one.mean()) for one in spread],
-        "most": [float(one.max()) for one in spread],
-    }
+    means, highest = [float(one.mean()) for one in spread], [float(one.max()) for one in spread]
+    facts["standard_deviation"] = {"mean": means, "most": highest}
+    about = [say("explore.about_noise", most=number(white, 3))]
     return Sheet(say("explore.title_noise"), blocks, notes(place, about)), facts
+
+
+def _noise_said(net: Any, name: str, layers: Sequence[int]) -> str:
+    """Where there is noise, for a column: its name, and which layers those are."""
+    told = say(f"explore.noise_{name}")
+    return f"{told}: {layers_said(net, layers)}" if layers and name in ("fine", "coarse") else told
+
+
+def _draws(net: Any, ws: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    """Styles [L, d] with so many draws of noise -> [draws, C, H, W] in [-1, 1]."""
+    counts = [min(_AT_ONCE, draws - i) for i in range(0, draws, _AT_ONCE)]
+    return torch.cat([_with_noise(net, ws, net.noise_maps(n, generator)) for n in counts])
 
 
 def noisy_layers(net: Any) -> dict[str, list[int]]:
     """Layers that get noise in each column of the figure: fine ones have maps of 64 pixels and more (the paper's
     figure 5), or of half the image's side and more, where that is less; coarse ones are the rest."""
     side = sides(net)
-    fine = [i for i, s in enumerate(side) if s >= min(_PAPER_SIDE, side[-1] // 2)]
+    least = min(_PAPER_SIDE, side[-1] // 2)
+    fine = [i for i, s in enumerate(side) if s >= (least if least > side[0] else side[-1])]
     every = list(range(len(side)))
     return {"all": every, "none": [], "fine": fine, "coarse": [i for i in every if i not in fine]}
 

@@ -13,13 +13,16 @@ from latente.config import (
     CureConfig,
     DCGANModel,
     GANModel,
+    ProGANModel,
     R3GANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
 )
-from latente.models import dcgan, gan, r3gan
+from latente.models import dcgan, gan, progan, r3gan, stylegan, stylegan2
 from latente.models.autoencoder import Autoencoder
 from latente.models.classifier import Classifier
 from latente.models.vae import VAE
@@ -66,7 +69,16 @@ class StyleDecoder(Protocol):
         """Fresh noise for all L layers."""
 
 
-Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator
+Decoder = (
+    Autoencoder
+    | VAE
+    | gan.Generator
+    | dcgan.Generator
+    | r3gan.Generator
+    | progan.Generator
+    | stylegan.Generator
+    | stylegan2.Generator
+)
 
 
 def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> dict[str, nn.Module]:
@@ -86,6 +98,15 @@ def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) ->
         case R3GANModel() as model, AdversarialObjective():
             deep = r3gan.Generator(model, image_shape, known)
             return {"generator": deep, "critic": r3gan.Critic(model, image_shape, known, cure)}
+        case ProGANModel() as model, AdversarialObjective():
+            growing = progan.Generator(model, image_shape)
+            return {"generator": growing, "critic": progan.Critic(model, image_shape, 0, cure)}
+        case StyleGANModel() as model, AdversarialObjective():
+            styled = stylegan.Generator(model, image_shape)
+            return {"generator": styled, "critic": stylegan.Critic(model, image_shape, 0, cure)}
+        case StyleGAN2Model() as model, AdversarialObjective():
+            modulated = stylegan2.Generator(model, image_shape)
+            return {"generator": modulated, "critic": stylegan2.Critic(model, image_shape, 0, cure)}
         case ClassifierModel() as model, SupervisedObjective() as objective:
             return {"net": Classifier(model, image_shape, classes, objective)}
         case _:

@@ -18,7 +18,9 @@ from latente.config import (
     AutoencoderObjective,
     ClassifierModel,
     OptimConfig,
+    ProGANModel,
     RunConfig,
+    StyleGANModel,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
@@ -27,10 +29,10 @@ from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Batch, Binarisation, condition, known, lasting, see
 from latente.diagnosis.panel import panel_of
 from latente.messages import Problem
-from latente.models import autoencoder, classifier, vae
+from latente.models import autoencoder, classifier, progan, vae
 from latente.objectives import Terms
 from latente.training import precision
-from latente.training.adversarial import Adversarial, lazily, memory, scored
+from latente.training.adversarial import Adversarial, Growing, lazily, memory, scored
 from latente.training.loop import Step
 from latente.training.minimise import Minimise, measured
 from latente.training.probing import probe
@@ -38,6 +40,7 @@ from latente.training.schedule import seed_at
 from latente.training.state import TrainState, averaged_copy
 
 _CODES = 10_000  # training images whose codes a prior is fitted to
+COMPARED = 4  # decisions that the minibatch standard deviation compares
 _REFIT, _REFITS = 250, 8  # latents at once, and times, that batch norm's statistics are estimated from
 
 
@@ -53,6 +56,7 @@ class Assembly:
     conditional: bool  # batches bring labels, or factors
     settle: Callable[[nn.Module, ImageSet], None]  # brings the decoder up to date before it is shown or saved
     probe: Callable[[TrainState], dict[str, float]]  # measurements for the diagnosis
+    batch_at: Callable[[int], int]  # images of the batch that is shown at a clock
 
 
 def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assembly:
@@ -85,13 +89,20 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
     probes = partial(probe, panel=panel_of(config, dataset, device))
     binarisation: Binarisation = "none"
+    batch_at: Callable[[int], int] = lambda images: config.training.batch  # noqa: E731
     if isinstance(config.objective, AdversarialObjective):
         assert config.cure is not None and isinstance(config.optim, AdversarialOptim)
         state.memory = {k: v.to(device) for k, v in memory(config.cure, shape, told).items()}
-        game = Adversarial(config.objective, config.cure, config.optim, int(config.training.images), autocast)
+        length, growing = int(config.training.images), None
+        if isinstance(config.model, ProGANModel | StyleGANModel):
+            growth = progan.Growth(config.model, shape[1])
+            batch_at = partial(growth.batch, default=config.training.batch)
+            growing = Growing(growth.at, progan.fade_reals, growth.begins if config.model.restart else _never)
+        game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
-        return Assembly(state, game, scored(config.cure.packing), decoder, binarisation, told, settle, probes)
+        held_out = scored(config.cure.packing, COMPARED if config.cure.minibatch_stddev or growing else 1)
+        return Assembly(state, game, held_out, decoder, binarisation, told, settle, probes, batch_at)
     terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
         case AutoencoderModel(), AutoencoderObjective() as objective:
@@ -108,7 +119,8 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
     _rehearse(nets["net"], terms, dataset.train, told, device)
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
-    return Assembly(state, step, measured(terms, decoder is not None), decoder, binarisation, told, settle, probes)
+    held_out = measured(terms, decoder is not None)
+    return Assembly(state, step, held_out, decoder, binarisation, told, settle, probes, batch_at)
 
 
 def described(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -139,11 +151,11 @@ def _rehearse(
 def optim_of(config: RunConfig, player: str) -> OptimConfig:
     """The optimizer's settings of one player."""
     optim = config.optim
-    if player != "critic" or not isinstance(optim, AdversarialOptim):
+    if not isinstance(optim, AdversarialOptim):
         return optim
     assert isinstance(config.objective, AdversarialObjective)
-    share = lazily(config.objective)
-    return replace(optim, lr=optim.critic_lr or optim.lr, beta1=optim.beta1**share, beta2=optim.beta2**share)
+    share, lr = lazily(config.objective, player), optim.critic_lr if player == "critic" else 0.0
+    return replace(optim, lr=lr or optim.lr, beta1=optim.beta1**share, beta2=optim.beta2**share)
 
 
 def optimizer(optim: OptimConfig, net: nn.Module, device: torch.device) -> Optimizer:
@@ -227,6 +239,10 @@ def refit_batch_norm(net: nn.Module, images: ImageSet, conditional: bool) -> Non
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def _never(images: int, n: int) -> bool:
+    return False
 
 
 def _nothing_to_settle(net: nn.Module, images: ImageSet) -> None:

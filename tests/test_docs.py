@@ -18,7 +18,9 @@ from latente.presets import PRESETS
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.es.md")
 PAGES = tuple(
-    f"docs/{page}{ending}" for page in ("adversarial", "evaluation", "diagnosis") for ending in (".md", ".es.md")
+    f"docs/{page}{ending}"
+    for page in ("adversarial", "evaluation", "diagnosis", "growing")
+    for ending in (".md", ".es.md")
 )
 DIAGNOSIS = ("docs/diagnosis.md", "docs/diagnosis.es.md")
 EVALUATION = ("docs/evaluation.md", "docs/evaluation.es.md")

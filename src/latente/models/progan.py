@@ -67,7 +67,7 @@ class Growth:
             raise Problem("progan.start", given=model.start, resolution=resolution, possible=possible)
         self.first = model.start.bit_length() - 3
         self.hold, self.fade = int(model.hold_images), int(model.fade_images)
-        self.batches = model.batches
+        self.batches, self.restart = model.batches, model.restart
 
     def at(self, images: int) -> Stage:
         """The stage of a batch that begins when so many images have been shown."""
@@ -83,6 +83,10 @@ class Growth:
     def begins(self, images: int, n: int) -> bool:
         """Whether a batch of n images at this clock is the last one before a level appears."""
         return self.at(images + n).level > self.at(images).level
+
+    def restarts(self, images: int, n: int) -> bool:
+        """Whether optimizers begin anew after a batch of n images at this clock."""
+        return self.restart and self.begins(images, n)
 
     def batch(self, images: int, default: int) -> int:
         """Images of the batch at this clock: by level where `batches` says so."""

@@ -120,9 +120,9 @@ def adain(h: Tensor, s: Tensor, b: Tensor) -> Tensor:
 
     The paper writes y_s; as in the authors' code it is s + 1, so that a style of 0 leaves maps alone.
     """
-    variance, mean = torch.var_mean(h, (2, 3), correction=0, keepdim=True)
-    scale = ((s + 1) * (variance + 1e-8).rsqrt()).to(h.dtype)
-    return torch.addcmul((b - mean * scale).to(h.dtype), h, scale)
+    centred = h - h.mean((2, 3), keepdim=True)
+    scale = (s + 1) * (centred.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()
+    return torch.addcmul(b.to(h.dtype), centred, scale.to(h.dtype))
 
 
 class Generator(nn.Module):

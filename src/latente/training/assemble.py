@@ -17,6 +17,7 @@ from latente.config import (
     AutoencoderModel,
     AutoencoderObjective,
     ClassifierModel,
+    Model,
     OptimConfig,
     ProGANModel,
     RunConfig,
@@ -93,11 +94,10 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     if isinstance(config.objective, AdversarialObjective):
         assert config.cure is not None and isinstance(config.optim, AdversarialOptim)
         state.memory = {k: v.to(device) for k, v in memory(config.cure, shape, told).items()}
-        length, growing = int(config.training.images), None
-        if isinstance(config.model, ProGANModel | StyleGANModel):
-            growth = progan.Growth(config.model, shape[1])
+        length, growing, growth = int(config.training.images), None, growth_of(config.model, shape[1])
+        if growth is not None:
             batch_at = partial(growth.batch, default=config.training.batch)
-            growing = Growing(growth.at, progan.fade_reals, growth.begins if config.model.restart else _never)
+            growing = Growing(growth.at, progan.fade_reals, growth.restarts)
         game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
@@ -121,6 +121,11 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
     held_out = measured(terms, decoder is not None)
     return Assembly(state, step, held_out, decoder, binarisation, told, settle, probes, batch_at)
+
+
+def growth_of(model: Model, resolution: int) -> progan.Growth | None:
+    """When networks grow; None for those that do not."""
+    return progan.Growth(model, resolution) if isinstance(model, ProGANModel | StyleGANModel) else None
 
 
 def described(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -239,10 +244,6 @@ def refit_batch_norm(net: nn.Module, images: ImageSet, conditional: bool) -> Non
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-
-
-def _never(images: int, n: int) -> bool:
-    return False
 
 
 def _nothing_to_settle(net: nn.Module, images: ImageSet) -> None:

@@ -73,7 +73,8 @@ def _one_step(
     assembly = assemble(trial, dataset, device)
     last = channels_last(config, assembly.state.nets)
     stream = Stream(dataset.train, device=device, conditional=assembly.conditional, channels_last=last)
-    batch = stream.take(0, config.training.batch)
+    assembly.state.images = config.training.images  # networks that grow have done so: that is most of the time
+    batch = stream.take(0, assembly.batch_at(assembly.state.images))
     return lambda: assembly.step(assembly.state, batch)
 
 

@@ -48,12 +48,10 @@ def project(argv: list[str]) -> int:
     photo = projections.read_photo(run, options["image"])
     found = _projected(run, net, photo, _which(net, run, options["space"]), options)
     where = projections.keep(run, name, photo, found)
-    _save(_projection_sheet(photo, found), out)
     facts = {space: projections.numbers(one) for space, one in found.items()}
     eyes = next(iter(found.values())).eyes
-    if options["json"]:
-        said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts, "picture": str(out)}
-        print(json.dumps(said, ensure_ascii=False))
+    said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts}
+    if _delivered("project", run, _projection_sheet(photo, found), said, out, options["json"]):
         return DONE
     for space, row in facts.items():
         print(say("project.line", space=say(f"project.space_{_key(space)}"), **_said(row)))
@@ -99,10 +97,9 @@ def directions(argv: list[str]) -> int:
     latent = spaces.drawn(net, 1, seed, labels)
     strengths = _strengths(_ROWS)
     rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
-    _save(_edit_sheet(rows, [_title(one) for one in found], strengths), out)
-    if options["json"]:
-        listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
-        print(json.dumps({"directions": listed, "picture": str(out)}, ensure_ascii=False))
+    listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
+    picture = _edit_sheet(rows, [_title(one) for one in found], strengths)
+    if _delivered("directions", run, picture, {"directions": listed}, out, options["json"]):
         return DONE
     for one in found:
         print(_title(one))
@@ -151,11 +148,9 @@ def edit(argv: list[str]) -> int:
     strengths = _strengths(2.0 if options["strength"] is None else options["strength"])
     row = edits.moved(net, space, latent, direction, strengths, labels, noise)
     label = name or say("edit.seed", seed=options["seed"] or 0)
-    _save(_edit_sheet([row], [label], strengths, _title(direction)), out)
     facts = {"direction": direction.name, "space": space, "strengths": strengths, "projection": name}
-    if options["json"]:
-        print(json.dumps(facts | {"picture": str(out)}, ensure_ascii=False))
-    else:
+    picture = _edit_sheet([row], [label], strengths, _title(direction))
+    if not _delivered("edit", run, picture, facts, out, options["json"]):
         print(say("edit.written", path=out))
     return DONE
 
@@ -295,13 +290,20 @@ def _title(one: "Direction") -> str:
     return say(key, name=one.name, share=f"{100 * facts['share']:.0f} %")
 
 
-def _save(picture: Any, out: Path) -> None:
+def _delivered(verb: str, run: "Run", picture: Any, facts: dict[str, Any], out: Path, as_json: bool | None) -> bool:
+    """Write a picture, and the numbers behind it beside it; print them if that was asked for, and say whether."""
     from latente import pictures
+    from latente.run import write
 
+    facts = {"command": verb, "run": str(run.folder), **facts, "picture": str(out)}
     try:
         pictures.save(picture, out)
+        write(out.with_suffix(".json"), facts)
     except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
         raise Problem("cli.cannot_write", path=out, reason=getattr(error, "strerror", None) or error) from None
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+    return bool(as_json)
 
 
 def _projection_sheet(photo: "Tensor", found: "dict[str, Projection]") -> Any:

@@ -38,7 +38,7 @@ def untrained(folder: Path, name: str, shape: tuple[int, int, int] = (1, 8, 8), 
 @pytest.fixture
 def styled(tmp_path: Path) -> Run:
     """A run of StyleGAN, full grown from the start."""
-    return untrained(tmp_path / "runs", "dcgan", model=StyleGANModel(latent=6, width=4, mapping=2, start=8), cure=None)
+    return untrained(tmp_path / "runs", "dcgan", model=StyleGANModel(latent=6, width=4, mapping=2, start=8))
 
 
 @pytest.fixture
@@ -90,7 +90,8 @@ def test_a_photo_in_every_space(styled: Run, photo: Path, tmp_path: Path, capsys
     assert list(facts["spaces"]) == ["z", "w", "w+"] and facts["features"] == "pixels" and facts["name"] == "ana"
     assert all(row["steps"] == 3 and row["distance"] > 0 for row in facts["spaces"].values())
     assert "9" in said.err.splitlines()[-1], "progress is shown, where it is in nobody's way"
-    assert Image.open(out).width > 300
+    with Image.open(out) as picture:
+        assert picture.width > 300
     assert projections.kept(styled) == ["ana"] and projections.read_kept(styled, "ana", "w+")[1].shape == (1, 4, 6)
 
 

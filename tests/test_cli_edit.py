@@ -140,13 +140,13 @@ def test_directions_are_kept_and_one_is_walked(
     out = tmp_path / "d.png"
     assert asked("directions", styled.folder, "--n", 2, "--out", out) == 0
     assert asked("directions", styled.folder, "--how", "factorised", "--layers", "0-1", "--n", 1, "--out", out) == 0
-    assert edit.kept(styled) == ["component-1", "component-2", "factor-0-1-1"]
+    assert edit.kept(styled) == ["pca-1", "pca-2", "factor-0-1-1"]
     assert "factor-0-1-1" in capsys.readouterr().out and out.is_file()
     to = tmp_path / "e.png"
-    words = ["edit", styled.folder, "--direction", "component-1", "--out", to, "--json"]
+    words = ["edit", styled.folder, "--direction", "pca-1", "--out", to, "--json"]
     assert asked(*words, "--strength", "-1.5", "--seed", 3) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["strengths"] == pytest.approx([1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5]) and facts["space"] == "w"
+    assert facts["strengths"] == pytest.approx([1.5, 0.75, 0.0, -0.75, -1.5]) and facts["space"] == "w"
     assert asked(*words, "--image", photo, "--steps", 2, "--features", "pixels") == 0
     assert json.loads(capsys.readouterr().out)["projection"] == "ana"
     assert asked(*words, "--projection", "ana") == 0
@@ -159,8 +159,8 @@ def test_the_image_in_the_middle_is_the_seeds_own(styled: Run, monkeypatch: pyte
     monkeypatch.setattr(edit, "moved", lambda *how: seen.append(real(*how)) or seen[-1])
     assert asked("edit", styled.folder, "--direction", "one", "--seed", 5, "--out", tmp_path / "e.png") == 0
     net = styled.network()
-    np.testing.assert_allclose(seen[0][3], net.decode(net.prior(1, torch.Generator().manual_seed(5)))[0], atol=1e-5)
-    assert len(seen[0]) == 7 and torch.equal(
+    np.testing.assert_allclose(seen[0][2], net.decode(net.prior(1, torch.Generator().manual_seed(5)))[0], atol=1e-5)
+    assert len(seen[0]) == 5 and torch.equal(
         drawn(net, 1, 5), net.mapping(net.prior(1, torch.Generator().manual_seed(5)))
     )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from latente.exploration.invert import Eyes, Projection
     from latente.run import Run
 
-_COLUMNS = 7  # strengths in a row
-_ROWS = 3.0  # the strength at the ends of a row of directions
+_COLUMNS = 5  # strengths in a row of an edit
+_MOST, _MANY = 3.0, 7  # the strength at the ends of a row of directions, and how many there are in it
 
 
 def project(argv: list[str]) -> int:
@@ -95,7 +95,7 @@ def directions(argv: list[str]) -> int:
     net, out = spaces.generator_of(run), options["out"] or Path("directions.png")
     labels = spaces.labels_of(run, 1, options["label"])
     latent = spaces.drawn(net, 1, seed, labels)
-    strengths = _strengths(_ROWS)
+    strengths = _strengths(_MOST, _MANY)
     rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
     listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
     picture = _edit_sheet(rows, [_title(one) for one in found], strengths)
@@ -189,9 +189,9 @@ def _which(net: Any, run: "Run", asked: str | None) -> tuple[str, ...]:
     return (asked,)
 
 
-def _strengths(most: float) -> list[float]:
+def _strengths(most: float, columns: int = _COLUMNS) -> list[float]:
     """From -most to most, 0 in the middle."""
-    return [most * (2 * i / (_COLUMNS - 1) - 1) for i in range(_COLUMNS)]
+    return [most * (2 * i / (columns - 1) - 1) for i in range(columns)]
 
 
 # --- Who looks, and who reads -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ standard deviation before its last convolution, whatever `cure.minibatch_stddev`
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,9 @@ from latente.layers import (
     EqualLinear,
     MinibatchDiscrimination,
     blur,
+    convolve_and_halve,
     double,
+    double_and_convolve,
     halve,
     minibatch_stddev,
     pixel_norm,
@@ -169,8 +171,8 @@ class Generator(nn.Module):
         h = activated(self.first(activated(h)))
         before = h
         for k in range(level):
-            before, h = h, double(h)  # [N, c_k, 2s, 2s]
-            h = activated(self.up[k](blur(h) if self.blur else h))  # [N, c_k+1, 2s, 2s]
+            before, h = h, doubled(h, self.up[k], self.blur)  # [N, c_k+1, 2s, 2s]
+            h = activated(h)
             h = activated(self.keep[k](h))
         x: Tensor = self.to_rgb[level](h)  # [N, C, s, s]
         if alpha < 1:
@@ -183,6 +185,13 @@ class Generator(nn.Module):
         while x.shape[-1] < self.image_shape[-1]:
             x = double(x)
         return x.clamp(-1, 1)
+
+
+def doubled(h: Tensor, layer: Any, smooth: bool) -> Tensor:
+    """Doubling, convolution and, if asked for, the binomial filter: [N, c, s, s] -> [N, c', 2s, 2s]."""
+    h = double_and_convolve(h, layer.weight * layer.scale)
+    bias: Tensor = layer.bias.to(h.dtype)[:, None, None]
+    return (blur(h) if smooth else h) + bias
 
 
 def activated(h: Tensor) -> Tensor:
@@ -199,10 +208,16 @@ def stage_of(net: nn.Module) -> Stage:
 # --- Critic ---------------------------------------------------------------------------------------------------------
 
 
+def halved(h: Tensor, layer: Any, smooth: bool) -> Tensor:
+    """The binomial filter, if asked for, convolution and halving: [N, c, s, s] -> [N, c', s/2, s/2]."""
+    return convolve_and_halve(blur(h) if smooth else h, layer.weight * layer.scale, layer.bias)
+
+
 class Critic(nn.Module):
     """Images -> logits, by pairs of 3x3 convolutions and halvings (table 2, right), the generator's mirror.
 
-    With `blur`, maps are filtered before they are halved. `image_shape` is that of one image, however many are packed.
+    As in the authors' code, which calls it fused, maps are halved before the activation and not after it. With `blur`
+    they are filtered first. `image_shape` is that of one image, however many are packed.
     """
 
     grown: Tensor  # [2]: level and alpha of the stage that it was last trained at
@@ -238,8 +253,8 @@ class Critic(nn.Module):
         level, alpha = stage
         h = F.leaky_relu(self.from_rgb[level](x), LEAK)  # [N, c_level, s, s]
         for k in reversed(range(level)):
-            h = F.leaky_relu(self.down[k](F.leaky_relu(self.keep[k](h), LEAK)), LEAK)  # [N, c_k, s, s]
-            h = halve(blur(h) if self.blur else h)
+            h = F.leaky_relu(self.keep[k](h), LEAK)
+            h = F.leaky_relu(halved(h, self.down[k], self.blur), LEAK)  # [N, c_k, s/2, s/2]
             if k == level - 1 and alpha < 1:
                 h = torch.lerp(F.leaky_relu(self.from_rgb[k](halve(x)), LEAK), h, alpha)
         h = F.leaky_relu(self.last(minibatch_stddev(h)), LEAK)  # [N, c_0, 4, 4]

@@ -92,7 +92,8 @@ def path_penalty(generator: Any, n: int, condition: Tensor | None = None, stage:
     ws = generator.broadcast(generator.mapping(z))
     lengths: Tensor = generator.path_lengths(ws, stage)
     generator.path_mean.lerp_(lengths.detach().mean(), PATH_DECAY)
-    return (lengths - generator.path_mean).square()
+    away: Tensor = lengths - generator.path_mean
+    return away.square()
 
 
 # --- Generator ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from latente.config import (
     OptimConfig,
     ProGANModel,
     RunConfig,
+    StyleGAN2Model,
     StyleGANModel,
     SupervisedObjective,
     VAEModel,
@@ -30,7 +31,7 @@ from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Batch, Binarisation, condition, known, lasting, see
 from latente.diagnosis.panel import panel_of
 from latente.messages import Problem
-from latente.models import autoencoder, classifier, progan, vae
+from latente.models import autoencoder, classifier, progan, stylegan, vae
 from latente.objectives import Terms
 from latente.training import precision
 from latente.training.adversarial import Adversarial, Growing, lazily, memory, scored
@@ -98,10 +99,11 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
         if growth is not None:
             batch_at = partial(growth.batch, default=config.training.batch)
             growing = Growing(growth.at, progan.fade_reals, growth.restarts)
-        game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing)
+        toll = stylegan.path_penalty if config.objective.path_length else None
+        game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing, toll)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
-        held_out = scored(config.cure.packing, COMPARED if config.cure.minibatch_stddev or growing else 1)
+        held_out = scored(config.cure.packing, COMPARED if compares(config) else 1)
         return Assembly(state, game, held_out, decoder, binarisation, told, settle, probes, batch_at)
     terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
@@ -121,6 +123,12 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
     held_out = measured(terms, decoder is not None)
     return Assembly(state, step, held_out, decoder, binarisation, told, settle, probes, batch_at)
+
+
+def compares(config: RunConfig) -> bool:
+    """Whether the critic is told the standard deviation within groups of the batch."""
+    always = isinstance(config.model, ProGANModel | StyleGANModel | StyleGAN2Model)
+    return always or (config.cure is not None and config.cure.minibatch_stddev)
 
 
 def growth_of(model: Model, resolution: int) -> progan.Growth | None:

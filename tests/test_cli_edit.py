@@ -140,7 +140,7 @@ def test_directions_are_kept_and_one_is_walked(
     out = tmp_path / "d.png"
     assert asked("directions", styled.folder, "--n", 2, "--out", out) == 0
     assert asked("directions", styled.folder, "--how", "factorised", "--layers", "0-1", "--n", 1, "--out", out) == 0
-    assert edit.kept(styled) == ["pca-1", "pca-2", "factor-0-1-1"]
+    assert edit.kept(styled) == ["factor-0-1-1", "pca-1", "pca-2"]
     assert "factor-0-1-1" in capsys.readouterr().out and out.is_file()
     to = tmp_path / "e.png"
     words = ["edit", styled.folder, "--direction", "pca-1", "--out", to, "--json"]

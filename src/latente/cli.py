@@ -14,6 +14,7 @@ from latente.cli_arguments import (
     FOUND,
     INTERRUPTED,
     any_preset,
+    number,
     opened,
     parse_words,
     positive,
@@ -149,14 +150,16 @@ def _time_words(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
 
 def sample(argv: list[str]) -> int:
     """New images from a trained run."""
-    flags = {"--n": positive, "--seed": whole, "--out": Path, "--label": whole, "--checkpoint": count}
+    flags: dict[str, Any] = {"--n": positive, "--seed": whole, "--out": Path, "--label": whole, "--checkpoint": count}
+    flags |= {"--truncation": number, "--cutoff": positive}
     options = parse_words(argv, flags, ("run",))
     run = opened(options["run"], "sample")
     from latente import pictures
     from latente.exploration.latents import sample as draw
 
     n, out = options["n"] or 64, options["out"] or Path("samples.png")
-    images = draw(run, n, options["seed"] or 0, options["label"], options["checkpoint"])
+    styles = (options["truncation"], options["cutoff"])
+    images = draw(run, n, options["seed"] or 0, options["label"], options["checkpoint"], *styles)
     try:
         if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
             pictures.save(pictures.grid(images, columns=min(n, max(8, round(n**0.5)))), out)

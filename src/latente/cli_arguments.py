@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from latente.config import RunConfig, count
@@ -92,6 +93,16 @@ def whole(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**63:
         raise Problem("cli.not_whole", given=text)
     return int(text)
+
+
+def number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not isfinite(value):
+        raise Problem("cli.not_a_number", given=text)
+    return value
 
 
 def opened(folder: str | None, verb: str) -> "Run":

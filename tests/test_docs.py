@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.es.md")
 PAGES = tuple(
     f"docs/{page}{ending}"
-    for page in ("adversarial", "evaluation", "diagnosis", "growing")
+    for page in ("adversarial", "evaluation", "diagnosis", "growing", "styles")
     for ending in (".md", ".es.md")
 )
 DIAGNOSIS = ("docs/diagnosis.md", "docs/diagnosis.es.md")

@@ -31,6 +31,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "model.maxout": (0, 100),
     "model.dropout": (0, 1 - 1e-9),
     "model.zoom": (1e-9, inf),
+    "model.mapping": (0, 100),
+    "model.mixing": (0, 1),
     "model.widest": (1, 2**12),
     "model.groups": (1, 2**12),
     "objective.gamma": (0, inf),

@@ -1,4 +1,5 @@
-"""Games between networks that grow: complete configurations, each naming its paper."""
+"""Games between networks that grow, and their descendant that does not: complete configurations, each naming its
+paper."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,8 @@ from latente.config import (
     Images,
     ProGANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     TrainingConfig,
 )
 
@@ -45,4 +48,48 @@ def progan_r1() -> RunConfig:
     )
 
 
-GROWING: dict[str, Callable[[], RunConfig]] = {"progan": progan, "progan-r1": progan_r1}
+def stylegan() -> RunConfig:
+    """The paper's configuration F, sized for two CPU cores at 32 pixels.
+
+    64 and 128 pixels: --model.width 64 --model.widest 128, where a GPU is at hand. 256 and more: --model.width 512
+    --model.widest 512 --model.latent 512 --objective.gamma 10 --objective.every 1, --model.hold-images and
+    --model.fade-images 600k, 25 million images: the paper's. Gamma: see `progan_r1`; StyleGAN2-ADA's rule, 0.0002
+    resolution^2 / batch, says 0.006 at 32 pixels, and R3GAN's for faces of 64, brought to 32, 0.5 falling to 0.05.
+    """
+    return RunConfig(
+        preset="stylegan",
+        paper="Karras et al. 2019, A Style-Based Generator Architecture for GANs (1812.04948)",
+        model=StyleGANModel(latent=64, width=16, widest=64),
+        objective=AdversarialObjective(cost="non-saturating", penalty="r1", gamma=0.2, every=8),
+        cure=CureConfig(minibatch_stddev=True),
+        optim=AdversarialOptim(lr=1e-3, beta1=0.0, beta2=0.99),
+        training=TrainingConfig(images=Images(500_000), batch=32, ema_halflife=Images(10_000)),
+    )
+
+
+def stylegan2() -> RunConfig:
+    """The paper's configuration F, sized for two CPU cores at 32 pixels, with R1 every 16th step and the path length
+    penalty every 4th.
+
+    64 and 128 pixels: --model.width 64 --model.widest 128, where a GPU is at hand. 256 and more: --model.width 1024
+    --model.widest 512 --model.latent 512 --objective.gamma 10, 25 million images: the paper's.
+    """
+    return replace(
+        stylegan(),
+        preset="stylegan2",
+        paper="Karras et al. 2020, Analyzing and Improving the Image Quality of StyleGAN (1912.04958)",
+        model=StyleGAN2Model(latent=64, width=16, widest=64),
+        objective=AdversarialObjective(
+            cost="non-saturating", penalty="r1", gamma=0.2, every=16, path_length=2.0, path_every=4
+        ),
+        optim=AdversarialOptim(lr=2e-3, beta1=0.0, beta2=0.99),
+        training=TrainingConfig(images=Images(300_000), batch=32, ema_halflife=Images(10_000)),
+    )
+
+
+GROWING: dict[str, Callable[[], RunConfig]] = {
+    "progan": progan,
+    "progan-r1": progan_r1,
+    "stylegan": stylegan,
+    "stylegan2": stylegan2,
+}

@@ -17,6 +17,7 @@ from latente.config import (
     ProGANModel,
     R3GANModel,
     RunConfig,
+    StyleGAN2Model,
     StyleGANModel,
     SupervisedObjective,
     VAEModel,
@@ -80,6 +81,12 @@ def _model(model: Model, resolution: int) -> Iterator[Text]:
             yield text("r3gan", width=model.width, blocks=model.blocks, latent=model.latent)
         case ProGANModel():
             yield text("progan", width=model.width, widest=model.widest, latent=model.latent)
+        case StyleGANModel() | StyleGAN2Model():
+            yield text(model.family, width=model.width, widest=model.widest, latent=model.latent, mapping=model.mapping)
+            if isinstance(model, StyleGANModel):
+                yield from _ladder(model)
+            if model.mixing:
+                yield text("mixing", share=model.mixing)
         case ClassifierModel():
             yield text("classifier" if hidden else "classifier_plain", width=model.width, hidden=hidden)
             if model.dropout:
@@ -88,6 +95,13 @@ def _model(model: Model, resolution: int) -> Iterator[Text]:
         yield from _growing(model, resolution)
     if isinstance(model, DCGANModel | R3GANModel) and model.conditional:
         yield text("gan_conditional")
+
+
+def _ladder(model: StyleGANModel) -> Iterator[Text]:
+    if not model.constant:
+        yield text("no_constant")
+    if not model.noise:
+        yield text("no_noise")
 
 
 def _growing(model: ProGANModel | StyleGANModel, resolution: int) -> Iterator[Text]:
@@ -153,6 +167,8 @@ def _of_a_game(o: AdversarialObjective, optim: OptimConfig) -> Iterator[Text]:
             yield text("penalty_falls", final=o.gamma_final, images=o.gamma_images)
         if o.every > 1:
             yield text("penalty_every", every=o.every)
+    if o.path_length:
+        yield text("path_length", weight=o.path_length, every=o.path_every)
     if o.drift:
         yield text("drift", weight=o.drift)
     if isinstance(optim, AdversarialOptim):

@@ -143,7 +143,7 @@ def main() -> None:
             here = finished(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
             row = figures(here, judge)
             arms.setdefault(arm, {})[str(seed)] = row
-            told = f"Fréchet {row['frechet']:.3f} (training images {row['floor']:.3f}), {row['seconds']:.0f} s"
+            told = f"Fréchet {row['frechet']:.4g} (training images {row['floor']:.4g}), {row['seconds']:.0f} s"
             print(f"{arm:15} seed {seed}: {told}, {row['images_per_second']} images/s", flush=True)
             if not asked.quick:
                 RESULT.parent.mkdir(exist_ok=True)

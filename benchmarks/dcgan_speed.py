@@ -158,7 +158,7 @@ class Latente:
             self.assembly.step,
             self.stream,
             until=state.images + images,
-            batch=t.batch,
+            batch_at=self.assembly.batch_at,
             seed=t.seed,
             ema_halflife=t.ema_halflife,
             record=self.recorder.add,

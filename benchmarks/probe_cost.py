@@ -58,7 +58,7 @@ def measure(rounds: int, images: int) -> dict[str, Any]:
             assembly.step,
             stream,
             until=state.images + images,
-            batch=t.batch,
+            batch_at=assembly.batch_at,
             seed=t.seed,
             ema_halflife=t.ema_halflife,
             record=lambda state, metrics: None,

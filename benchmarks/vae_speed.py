@@ -177,7 +177,7 @@ class Latente:
             self.assembly.step,
             self.stream,
             until=began + self.per_epoch,
-            batch=t.batch,
+            batch_at=self.assembly.batch_at,
             seed=t.seed,
             ema_halflife=t.ema_halflife,
             record=self.recorder.add,

@@ -359,6 +359,48 @@ def test_batch_norm_is_estimated_over_every_class() -> None:
     assert (torch.bincount(torch.cat(seen)) == 2).all()
 
 
+def test_a_penalty_of_the_generator_is_a_step_of_its_own() -> None:
+    """Every k-th step has two moves of the generator, k times as strong, and Adam is slowed (StyleGAN2, appendix B)."""
+    k, asked = 3, []
+    assembly = game("progan-r1", objective={"path_length": 2.0, "path_every": k})
+    assert lazily(AdversarialObjective(path_length=2.0, path_every=k), "generator") == k / (k + 1)
+    assert lazily(AdversarialObjective(path_every=k), "generator") == 1
+
+    def toll(net: nn.Module, n: int, labels: Tensor | None, stage: Any) -> Tensor:
+        asked.append((n, labels, stage))
+        return next(net.parameters()).square().sum().expand(n)
+
+    state, step = assembly.state, replace(assembly.step, generator_penalty=toll)  # type: ignore[type-var]
+    weight = next(state.nets["generator"].parameters())
+    moved = []
+    for i in range(4):
+        before = weight.detach().square().sum()
+        metrics = step(state, batch(position=8 * i))
+        assert ("generator/penalty" in metrics) == (i % k == 0)
+        if i == 0:
+            assert metrics["generator/penalty"].tolist() == pytest.approx([float(before)] * 4, rel=0.1)
+            assert torch.allclose(weight.grad, 2 * k * 2.0 * weight, rtol=0.1, atol=0.1)  # type: ignore[arg-type]
+        state.iteration += 1
+        moved.append(int(state.optimizers["generator"].state[weight]["step"]))
+    assert moved == [2, 3, 4, 6] and asked == [(4, None, (0, 1.0))] * 2  # on half a batch
+    group = state.optimizers["generator"].param_groups[0]
+    assert group["lr"] == pytest.approx(1e-3 * k / (k + 1)) and group["betas"] == (0.0, 0.99**0.75)
+
+
+def test_critics_that_compare_are_given_whole_groups() -> None:
+    """Of five held-out images the last would be compared with none: the first ones fill its group."""
+    seen: list[Tensor] = []
+
+    class Critic(nn.Module):
+        def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+            seen.append(x)
+            return x.flatten(1).sum(1)
+
+    state = TrainState(nn.ModuleDict({"critic": Critic()}), {})
+    found = scored(1, together=4)(state, Batch(torch.arange(5.0).view(5, 1, 1, 1), None))
+    assert seen[0].flatten().tolist() == [0, 1, 2, 3, 4, 0, 1, 2] and found["critic/real"].tolist() == [0, 1, 2, 3, 4]
+
+
 # ---- What the diagnosis is told --------------------------------------------------------------------------------------
 
 

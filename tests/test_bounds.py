@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from latente.bounds import check
-from latente.config import RunConfig, override, settings
+from latente.config import Images, RunConfig, override, settings
 from latente.messages import Problem
 from latente.presets import PRESETS, suited
 
@@ -56,12 +56,33 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("gan", {"cure.replay": 10}, "train.replay_small"),
     ("gan", {"cure.replay": 10**7}, "train.replay_large"),
     ("wgan", {"cure.label-smoothing": 0.1}, "train.smoothing"),
+    ("dcgan", {"objective.path-length": 2.0}, "train.path_length"),
+    ("progan", {"objective.path-length": 2.0}, "train.path_length"),
+    ("progan", {"cure.spectral-norm": True}, "train.equalised"),
+    ("progan", {"cure.replay": 5000}, "train.replay_growing"),
+    ("progan", {"model.batches": (64, 0)}, "train.out_of_bounds"),
+    ("progan", {"model.batches": (64, 32, 15), "optim.critic-steps": 2}, "train.critic_steps"),
+    ("progan", {"model.batches": (64, 33), "cure.packing": 2}, "train.packing"),
+    ("progan", {"model.batches": (64, 1)}, "train.compares"),
+    ("progan", {"training.images": Images(299_999)}, "train.growth"),
 ]
 
 
 @pytest.mark.parametrize(("name", "changes", "key"), CASES)
 def test_settings_that_do_not_go_together(name: str, changes: dict[str, Any], key: str) -> None:
     assert refused(override(PRESETS[name](), changes)) == key
+
+
+def test_growing_leaves_a_fifth_of_the_run_to_the_last_size() -> None:
+    """120k images a doubling: 600k are enough for 64 pixels, and for 128 what is asked for is said to be too much."""
+    config = PRESETS["progan"]()
+    check(config, (4, 64, 64))
+    with pytest.raises(Problem) as problem:
+        check(config, (4, 128, 128))
+    assert problem.value.key == "train.growth" and "96000" in str(problem.value).replace(",", "")
+    check(override(config, {"model.hold-images": Images(48_000), "model.fade-images": Images(48_000)}), (4, 128, 128))
+    check(override(config, {"model.start": 128}), (4, 128, 128))
+    check(override(config, {"model.start": 32, "cure.replay": 5000}), (4, 32, 32))  # nothing grows
 
 
 def test_every_bound_is_of_a_setting() -> None:

@@ -59,6 +59,10 @@ def test_every_row_has_its_words() -> None:
     names = {"modes", "high_quality", "spread", "kl", "modes_5", "classes", "frechet", "kernel", "precision", "recall"}
     names |= {"density", "coverage", "ms_ssim", "copies", "parzen", "invention", "mse", "elbo", "nll", "ais", "active"}
     names |= {"bits_per_dimension", "information", "gap"}
+    names |= {f"path_{space}_{part}" for space in "zw" for part in ("full", "end")} | {
+        "separability_z",
+        "separability_w",
+    }
     names |= {"mig", "sap", "disentanglement", "completeness", "informativeness"}
     names |= set(Equilibrium._fields) - {"advantage_error"}
     for language in LANGUAGES:

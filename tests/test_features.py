@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from latente.cli import main
 from latente.config import DataConfig, RunConfig
 from latente.data.datasets import load
-from latente.data.stream import see
+from latente.data.stream import see, seen_as
 from latente.evaluation import features as module
-from latente.evaluation.features import extractor, features, seen_as, write
+from latente.evaluation.features import extractor, features, write
 from latente.messages import LANGUAGES, Problem
 from latente.run import Run, create
 from latente.training import train

@@ -5,10 +5,22 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from latente.layers import Maxout, MinibatchDiscrimination, MixturePrior, minibatch_stddev, spectrally_normalise
+from latente.layers import (
+    Maxout,
+    MinibatchDiscrimination,
+    MixturePrior,
+    blur,
+    convolve_and_halve,
+    double,
+    double_and_convolve,
+    halve,
+    minibatch_stddev,
+    spectrally_normalise,
+)
 
 
 def clusters(n=600, d=3, seed=0):
@@ -213,3 +225,44 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value():
     for layer, weight in zip((net[0], net[2]), before, strict=True):
         largest = torch.linalg.svdvals(weight)[0]
         torch.testing.assert_close(layer.weight.detach().flatten(1), weight / largest, atol=1e-4, rtol=1e-3)
+
+
+# --- Resampling of networks that grow --------------------------------------------------------------------------------
+
+
+def test_a_convolution_of_doubled_maps_in_one():
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    torch.testing.assert_close(double_and_convolve(x, weight), F.conv2d(double(x), weight, padding=1))
+
+
+def test_a_convolution_that_is_halved_in_one():
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 4, 6, dtype=torch.float64), torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    bias = torch.randn(4, dtype=torch.float64)
+    torch.testing.assert_close(convolve_and_halve(x, weight, bias), halve(F.conv2d(x, weight, bias, padding=1)))
+
+
+def test_blur_is_an_explicit_convolution():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    line = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64) / 4
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    torch.testing.assert_close(blur(x), F.conv2d(x, kernel, padding=1, groups=3))
+
+
+def test_doubled_and_blurred_is_stylegan2_s_filter():
+    """Zeros between pixels, then [1, 3, 3, 1] / 4 along each axis."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 4, 4, dtype=torch.float64)
+    spaced = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+    spaced[..., ::2, ::2] = x
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 4
+    filtered = F.conv2d(F.pad(spaced, (2, 1, 2, 1)), (line[:, None] * line)[None, None])
+    torch.testing.assert_close(blur(double(x))[..., 1:-1, 1:-1], filtered[..., 1:-1, 1:-1])
+
+
+@pytest.mark.parametrize("resample", [blur, lambda x: double_and_convolve(x, x[:1, :, :3, :3]), halve])
+def test_resampling_has_second_derivatives(resample):
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(resample, (x,), fast_mode=True)

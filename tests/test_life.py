@@ -239,6 +239,23 @@ def test_data_that_were_copied_are_the_same(tmp_path: Path) -> None:
     assert resume(run).stopped() == "finished"
 
 
+def test_data_that_moved_are_found_where_they_are_now(tmp_path: Path) -> None:
+    images = drawn(20, (1, 8, 8))[0].transpose(0, 2, 3, 1)
+    old, new, other = (tmp_path / name for name in ("old.npy", "new.npy", "other.npy"))
+    np.save(old, images)
+    np.save(other, images[::-1].copy() // 2)
+    config = toy("vae", old)
+    straight = train(config, out=tmp_path / "straight")
+    run = interrupted_run(config, tmp_path / "runs")
+    old.rename(new)
+    raised("data.missing_path", lambda: resume(run))
+    raised("train.data_changed", lambda: resume(run, data=str(other)))
+    assert "moved" not in kinds(run)
+    assert resume(run, data=str(new)).stopped() == "finished"
+    assert run.config.data.source == str(new), "so that evaluating finds them too"
+    assert run.metrics() == straight.metrics()
+
+
 def test_a_run_that_is_done_says_so(grey: Path, tmp_path: Path) -> None:
     run = train(toy("vae-mlp", grey), out=tmp_path)
     before = {p: p.stat().st_mtime_ns for p in run.folder.rglob("*")}

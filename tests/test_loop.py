@@ -36,7 +36,7 @@ class Diary:
 def shown(state: TrainState, diary: Diary, **changes: Any) -> None:
     settings: dict[str, Any] = {
         "until": 32,
-        "batch": 8,
+        "batch_at": lambda images: 8,
         "seed": 3,
         "ema_halflife": 0,
         "cadence": [],

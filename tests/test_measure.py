@@ -107,7 +107,7 @@ def test_what_applies_to_a_run(config: RunConfig, shape: Any, classes: int, name
     assert set(measure.applicable(bare(tmp_path, config, shape, classes))) == names
 
 
-IMAGES = {"distances", "neighbours", "diversity", "copies"}
+IMAGES = {"distances", "neighbours", "diversity", "copies", "path_length"}
 VAE = {"reconstruction", "bound", "nll", "latents", "ais"}
 
 
@@ -120,9 +120,14 @@ VAE = {"reconstruction", "bound", "nll", "latents", "ais"}
         (toy("gan", "set.npz"), (1, 8, 8), 0, IMAGES | {"parzen"}),
         (toy("dcgan", "set.npz"), (1, 8, 8), 0, IMAGES),
         (toy("dcgan", "stacked-mnist"), (3, 8, 8), 1000, IMAGES | {"modes"}),
-        (toy("vae", "caras"), (3, 8, 8), 0, IMAGES | VAE | {"factors"}),
-        (toy("dcgan", "caras:no-glasses-with-beard"), (3, 8, 8), 0, IMAGES | {"invention"}),
-        (toy("vae", "caras:no-glasses-with-beard"), (3, 8, 8), 0, IMAGES | VAE | {"factors", "invention"}),
+        (toy("vae", "caras"), (3, 8, 8), 0, IMAGES | VAE | {"factors", "separability"}),
+        (toy("dcgan", "caras:no-glasses-with-beard"), (3, 8, 8), 0, IMAGES | {"invention", "separability"}),
+        (
+            toy("vae", "caras:no-glasses-with-beard"),
+            (3, 8, 8),
+            0,
+            IMAGES | VAE | {"factors", "invention", "separability"},
+        ),
     ],
 )
 def test_what_applies_where_enough_is_held_out(
@@ -130,7 +135,8 @@ def test_what_applies_where_enough_is_held_out(
 ) -> None:
     run = bare(tmp_path, config, shape, classes, test=measure.LEAST)
     assert set(measure.applicable(run)) == names
-    assert names & set(measure.slow(run)) == ({"ais"} if config.preset == "vae" else set()), "only through convolutions"
+    slow = {"path_length", "separability"} | ({"ais"} if config.preset == "vae" else set())  # only through convolutions
+    assert set(measure.slow(run)) == names & slow
     few = bare(tmp_path, config, shape, classes, test=measure.LEAST - 1)
     assert set(measure.applicable(few)) == names & {"classes", "modes"}
 
@@ -184,6 +190,9 @@ def test_who_reads_the_images(source: str, shape: Any, read: str, tmp_path: Path
     assert measure.reader(run) == measure.reader(run, tuple(measure.applicable(run))) == read
     assert measure.reader(run, ("nosuch",)) is None
     assert measure.reader(bare(tmp_path, on_points("points:ring8"), (2, 1, 1))) is None
+    faces = bare(tmp_path, toy("vae", "caras"), (3, 8, 8), test=100)
+    assert measure.reader(faces) is None, "what is slow is measured only when asked for, and needs nobody before"
+    assert measure.reader(faces, ("separability",)) == "caras"
 
 
 def test_what_does_not_apply_is_a_problem_and_writes_nothing(tmp_path: Path) -> None:

@@ -220,6 +220,40 @@ def test_without_averages(name: str, grey: Path, tmp_path: Path, monkeypatch: py
         assert_same_end(straight, resume(cut) if cut.stopped() is None else cut)
 
 
+def growing(grey: Path, **training: Any) -> Any:
+    """From 4 to 8 pixels with everything on: fades from 24 to 56, whole from there; batches of 8, then of 4; lazy R1,
+    adaptive augmentation, averages, Adam anew with the level. Steps end at 24, where the level appears, and at 40, in
+    the middle of its fade."""
+    config = toy("progan-r1 cured", grey, images=Images(88), **training)
+    model = replace(config.model, hold_images=Images(24), fade_images=Images(32), batches=(8, 4))
+    return replace(config, model=model)
+
+
+@pytest.mark.parametrize("clock", [16, 24, 40, 56])
+def test_growing_stopped_before_at_and_inside_a_fade(
+    clock: int, grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = train(growing(grey), out=tmp_path / "straight")
+    step: Any = Adversarial.__call__
+    clocks = []
+
+    def interrupted(self: Any, state: Any, batch: Any) -> Any:
+        clocks.append((state.images, len(batch.images)))
+        if state.images + len(batch.images) == clock:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, state, batch)
+
+    monkeypatch.setattr(Adversarial, "__call__", interrupted)
+    run = train(growing(grey), out=tmp_path / "stopped")
+    assert run.stopped() == "interrupted" and run.checkpoints()[-1] == clock
+    stage = checkpoint.load(run.checkpoint(clock))[0]["nets/generator.grown"].tolist()
+    assert stage == {16: [0, 1], 24: [0, 1], 40: [1, 0.375], 56: [1, 0.875]}[clock]  # of the last step
+    disturb(clock)
+    resume(run)
+    assert clocks == [*[(i, 8) for i in range(0, 24, 8)], *[(i, 4) for i in range(24, 88, 4)]]
+    assert_same_end(straight, run)
+
+
 def test_it_can_be_resumed_in_a_folder_of_another_name(grey: Path, tmp_path: Path) -> None:
     camera = Camera(tmp_path / "runs", tmp_path / "copies", 1, np.random.default_rng(0))
     with watched(camera):

@@ -78,6 +78,9 @@ def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig
         small["width"] = 4
     if hasattr(config.model, "conditional"):
         small["conditional"] = conditional
+    grows = hasattr(config.model, "hold_images")
+    if grows:  # from 4 to 8 pixels: a checkpoint and a tick lie inside the fade
+        small |= {"start": 4, "hold_images": Images(16), "fade_images": Images(16)}
     objective: dict[str, Any] = {}
     optim, cure = config.optim, config.cure
     if isinstance(config.model, AutoencoderModel):
@@ -88,7 +91,9 @@ def toy(name: str, source: Path | str = "nowhere", **training: Any) -> RunConfig
     elif isinstance(optim, AdversarialOptim):
         optim = replace(optim, critic_steps=min(optim.critic_steps, 2))
         if variant == "cured":
-            cure = CureConfig(replay=16, augment="ada", augment_images=Images(64), minibatch_stddev=True)
+            cure = CureConfig(
+                replay=0 if grows else 16, augment="ada", augment_images=Images(64), minibatch_stddev=True
+            )
             own = config.objective.penalty  # type: ignore[union-attr]
             objective |= {"penalty": "wgan-gp" if own == "wgan-gp" else "r1+r2", "clip": 0.0}
             objective |= {"gamma": 0.5, "gamma_final": 0.1, "every": 3}

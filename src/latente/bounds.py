@@ -9,7 +9,11 @@ from latente.config import (
     AutoencoderObjective,
     CureConfig,
     DCGANModel,
+    Model,
+    ProGANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     TrainingConfig,
     settings,
 )
@@ -27,12 +31,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "model.maxout": (0, 100),
     "model.dropout": (0, 1 - 1e-9),
     "model.zoom": (1e-9, inf),
+    "model.mapping": (0, 100),
+    "model.mixing": (0, 1),
     "model.widest": (1, 2**12),
     "model.groups": (1, 2**12),
     "objective.gamma": (0, inf),
     "objective.every": (1, 10**6),
     "objective.drift": (0, inf),
     "objective.clip": (0, inf),
+    "objective.path-length": (0, inf),
+    "objective.path-every": (1, 10**6),
     "objective.shift": (0, 100),
     "objective.smoothing": (0, 1 - 1e-9),
     "cure.replay": (0, 10**9),
@@ -55,6 +63,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "training.seed": (0, 2**63 - 1),
 }
 _SMOOTHED = ("minimax", "non-saturating", "least-squares")  # costs with a label to smooth
+_GROWN = 0.8  # of a run, at most, before its last level is fully in
 _MOST = 2**30  # bytes that the store of past fakes may take: it is part of every checkpoint
 
 
@@ -76,7 +85,9 @@ def check(config: RunConfig, image_shape: tuple[int, int, int]) -> None:
         raise Problem("train.out_of_bounds", name="--objective.noise-level", given=given, low="0", high="1")
     if isinstance(objective, AdversarialObjective) and isinstance(optim, AdversarialOptim) and config.cure:
         _check_penalty(objective)
-        _check_batch(config, optim, config.cure, config.training)
+        for name, batch in _batches(config.model, config.training):
+            _check_batch(config, optim, config.cure, name, batch)
+        _check_growth(config, config.cure, image_shape[-1])
         _check_cures(objective, config.cure, config.training, image_shape)
 
 
@@ -92,19 +103,47 @@ def _check_penalty(objective: AdversarialObjective) -> None:
         raise Problem("train.gamma_without_penalty", gamma=objective.gamma, penalty=penalty)
 
 
-def _check_batch(config: RunConfig, optim: AdversarialOptim, cure: CureConfig, training: TrainingConfig) -> None:
-    if training.accumulate > 1:
-        raise Problem("train.no_accumulate", given=training.accumulate)
-    if training.batch % optim.critic_steps:
-        raise Problem("train.critic_steps", batch=training.batch, steps=optim.critic_steps)
-    seen = training.batch // optim.critic_steps
+def _batches(model: Model, training: TrainingConfig) -> list[tuple[str, int]]:
+    """The sizes of batches, each with the setting that it comes from."""
+    if isinstance(model, ProGANModel | StyleGANModel) and model.batches:
+        return [("--model.batches", batch) for batch in model.batches]
+    return [("--training.batch", training.batch)]
+
+
+def _check_batch(config: RunConfig, optim: AdversarialOptim, cure: CureConfig, name: str, batch: int) -> None:
+    if config.training.accumulate > 1:
+        raise Problem("train.no_accumulate", given=config.training.accumulate)
+    if batch < 1:
+        raise Problem("train.out_of_bounds", name=name, given=batch, low="1", high="inf")
+    if batch % optim.critic_steps:
+        raise Problem("train.critic_steps", name=name, batch=batch, steps=optim.critic_steps)
+    seen = batch // optim.critic_steps
     if seen % cure.packing:
-        raise Problem("train.packing", packing=cure.packing, batch=seen)
+        raise Problem("train.packing", name=name, packing=cure.packing, batch=seen)
     if isinstance(config.model, DCGANModel) and seen < 2:
         raise Problem("train.batch_norm", batch=seen)
     compares = cure.minibatch_stddev or cure.minibatch_discrimination
     if compares and seen // cure.packing < 2:
-        raise Problem("train.compares", batch=seen)
+        raise Problem("train.compares", name=name, batch=seen)
+
+
+def _check_growth(config: RunConfig, cure: CureConfig, resolution: int) -> None:
+    """What networks that grow, and their equalised layers, cannot be asked; what nobody else can be asked."""
+    model, objective = config.model, config.objective
+    styles = isinstance(model, StyleGANModel | StyleGAN2Model)
+    if isinstance(objective, AdversarialObjective) and objective.path_length and not styles:
+        raise Problem("train.path_length", family=model.family)
+    if cure.spectral_norm and (styles or isinstance(model, ProGANModel)):
+        raise Problem("train.equalised", family=model.family)
+    if not isinstance(model, ProGANModel | StyleGANModel) or model.start <= 0:
+        return
+    doublings = (resolution // model.start).bit_length() - 1
+    if doublings > 0 and cure.replay:
+        raise Problem("train.replay_growing", replay=cure.replay, resolution=resolution)
+    images, phase = config.training.images, model.hold_images + model.fade_images
+    if doublings > 0 and doublings * phase > _GROWN * images:
+        facts = {"start": model.start, "resolution": resolution, "grown": doublings * phase, "images": images}
+        raise Problem("train.growth", **facts, most=int(_GROWN * images / doublings))
 
 
 def _check_cures(

@@ -14,6 +14,7 @@ from latente.cli_arguments import (
     FOUND,
     INTERRUPTED,
     any_preset,
+    number,
     opened,
     parse_words,
     positive,
@@ -22,8 +23,11 @@ from latente.cli_arguments import (
 )
 from latente.cli_compare import compare
 from latente.cli_diagnose import diagnose
+from latente.cli_edit import directions, edit, project
+from latente.cli_explore import arithmetic, interpolate, traversal, walk
 from latente.cli_measure import evaluate, features
 from latente.cli_museum import museum
+from latente.cli_styles import mix, noise, truncation
 from latente.cli_train import demo, resume, train
 from latente.config import count, parse, settings
 from latente.messages import Problem, nearest, say, set_language
@@ -146,14 +150,16 @@ def _time_words(times: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
 
 def sample(argv: list[str]) -> int:
     """New images from a trained run."""
-    flags = {"--n": positive, "--seed": whole, "--out": Path, "--label": whole, "--checkpoint": count}
+    flags: dict[str, Any] = {"--n": positive, "--seed": whole, "--out": Path, "--label": whole, "--checkpoint": count}
+    flags |= {"--truncation": number, "--cutoff": positive}
     options = parse_words(argv, flags, ("run",))
     run = opened(options["run"], "sample")
     from latente import pictures
     from latente.exploration.latents import sample as draw
 
     n, out = options["n"] or 64, options["out"] or Path("samples.png")
-    images = draw(run, n, options["seed"] or 0, options["label"], options["checkpoint"])
+    styles = (options["truncation"], options["cutoff"])
+    images = draw(run, n, options["seed"] or 0, options["label"], options["checkpoint"], *styles)
     try:
         if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
             pictures.save(pictures.grid(images, columns=min(n, max(8, round(n**0.5)))), out)
@@ -208,6 +214,16 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "resume": resume,
     "sample": sample,
+    "interpolate": interpolate,
+    "walk": walk,
+    "arithmetic": arithmetic,
+    "traversal": traversal,
+    "mix": mix,
+    "truncation": truncation,
+    "noise": noise,
+    "project": project,
+    "directions": directions,
+    "edit": edit,
     "evaluate": evaluate,
     "compare": compare,
     "diagnose": diagnose,

@@ -1,7 +1,9 @@
 """What the verbs of the command line share: exit codes, and words typed -> values. Nothing heavy is imported."""
 
 import argparse
+import re
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from latente.config import RunConfig, count
@@ -18,6 +20,7 @@ def parse_words(
 ) -> dict[str, Any]:
     """Flags (name -> type, None for a switch) and positionals -> values; with `dotted`, settings (--optim.lr) too."""
     settings_typed, argv = _take_dotted(argv, flags) if dotted else ({}, argv)
+    argv = _joined(argv, flags)
     parser = _Parser(add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=None)
     for flag, kind in flags.items():
         options: dict[str, Any] = {"action": "store_true"} if kind is None else {"type": kind}
@@ -50,6 +53,28 @@ def _take_dotted(argv: list[str], flags: dict[str, Any]) -> tuple[dict[str, str]
     return found, left
 
 
+def _joined(argv: list[str], flags: dict[str, Any]) -> list[str]:
+    """`--psi -1,0.5` -> `--psi=-1,0.5`: argparse would take a list that begins with a minus sign for a flag."""
+    found: list[str] = []
+    for word in argv:
+        if found and flags.get(found[-1]) is not None and re.match(r"-[\d.]", word):
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def take_many(argv: list[str], flag: str) -> tuple[list[str], list[str]]:
+    """The words after a flag that takes several (`--images a.png b.png`), up to the next flag, and what is left."""
+    if flag not in argv:
+        return [], argv
+    begin = argv.index(flag)
+    end = next((i for i in range(begin + 1, len(argv)) if argv[i].startswith("--")), len(argv))
+    if end == begin + 1:
+        raise Problem("cli.needs_value", flag=flag)
+    return argv[begin + 1 : end], argv[:begin] + argv[end:]
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose complaints are ours, in the person's language."""
 
@@ -68,6 +93,16 @@ def whole(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**63:
         raise Problem("cli.not_whole", given=text)
     return int(text)
+
+
+def number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not isfinite(value):
+        raise Problem("cli.not_a_number", given=text)
+    return value
 
 
 def opened(folder: str | None, verb: str) -> "Run":

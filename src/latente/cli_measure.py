@@ -127,26 +127,33 @@ def _figure(value: float | None) -> str:
 
 
 def _judge(run: "Run", metrics: tuple[str, ...], asked: str | None) -> "Judge | None":
-    """The feature network of distances: what was asked for ("pixels", a file of weights, a run), or the set's own; None
-    for the pixels."""
-    from latente.evaluation import judges, measure
-    from latente.run import open_run
+    """The feature network of distances, None for the pixels, or where no metric takes one."""
+    from latente.evaluation import measure
 
     source = measure.looks(run, metrics)
     if source is None and asked is not None:
         print(say("evaluate.nobody_looks", given=asked), file=sys.stderr)
-    if asked == "pixels" or source is None:
+    return None if source is None else judge_of(run, source, asked)
+
+
+def judge_of(run: "Run", source: str, asked: str | None) -> "Judge | None":
+    """Who looks at the images of a set: what was asked for ("pixels", a file of weights, a run), or the set's own
+    classifier; None for the pixels."""
+    from latente.evaluation import judges
+    from latente.run import open_run
+
+    if asked == "pixels":
         return None
     if asked is not None:
         path = Path(asked)
         judge = judges.of_run(open_run(path)) if path.is_dir() else judges.of_weights(path)
         print(say("evaluate.judge", name=judge.name, checksum=judge.checksum[:16]), file=sys.stderr)
         return judge
-    task = _task(run)
+    task = task_of(run)
     height, width = run.dataset["image_shape"][1:]
     if task == "rotations" and height != width:  # it cannot be turned
         return None
-    return judges.of_run(_reader(run, source, task))
+    return judges.of_run(reader_of(run, source, task))
 
 
 def _classifier(run: "Run", metrics: tuple[str, ...]) -> "Run | None":
@@ -154,10 +161,10 @@ def _classifier(run: "Run", metrics: tuple[str, ...]) -> "Run | None":
     from latente.evaluation.measure import reader
 
     source = reader(run, metrics)
-    return None if source is None else _reader(run, source, _task(run))
+    return None if source is None else reader_of(run, source, task_of(run))
 
 
-def _task(run: "Run") -> str:
+def task_of(run: "Run") -> str:
     """What a classifier of the run's images learns: their labels; where there are none, the factors that they were made
     from, or which way up they are."""
     from latente.data.names import known
@@ -167,7 +174,7 @@ def _task(run: "Run") -> str:
     return "factors" if known(run.config.data.source.partition(":")[0]) == "caras" else "rotations"
 
 
-def _reader(run: "Run", source: str, task: str) -> "Run":
+def reader_of(run: "Run", source: str, task: str) -> "Run":
     """A run of the `classifier` family that reads images of a set: trained once for each set and task, and kept in the
     cache."""
     from latente import training

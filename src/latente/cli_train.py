@@ -78,7 +78,7 @@ def train(argv: list[str]) -> int:
 
 def resume(argv: list[str]) -> int:
     """Go on with a run."""
-    options = parse_words(argv, {"--images": positive}, ("run",))
+    options = parse_words(argv, {"--images": positive, "--data": str}, ("run",))
     run = opened(options["run"], "resume")
     from latente import training
     from latente.terminal import progress
@@ -86,7 +86,9 @@ def resume(argv: list[str]) -> int:
     untils = [row["until"] for row in run.events() if row["kind"] in ("start", "resume")]
     until = options["images"] or (untils[-1] if untils else run.config.training.images)
     with progress((run.checkpoints() or [0])[-1], until) as watch:
-        training.resume(run, images=options["images"], created=_resumed, watch=watch, heard=_heard)
+        training.resume(
+            run, images=options["images"], data=options["data"], created=_resumed, watch=watch, heard=_heard
+        )
     return _ended(run)
 
 

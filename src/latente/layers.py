@@ -213,8 +213,8 @@ class EqualConv2d(nn.Module):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Features divided by their root mean square over channels, place by place: [N, C, ...] -> the same (ProGAN, section
-    4.2)."""
+    """Features divided by their root mean square over channels, place by place: [N, C, ...] -> the same (ProGAN,
+    section 4.2)."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -232,7 +232,27 @@ def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along rows and columns, 0 beyond the edge: [N, C, H, W] -> the same (StyleGAN, appendix C: the
     binomial filter that makes resampling bilinear).
 
-    As sums of shifted maps, because the second derivative of a depthwise convolution is slow on a CPU.
+    The mean of two neighbours, twice: pooling is quick on a CPU, also in its second derivative, which that of a
+    depthwise convolution is not.
     """
-    x = (F.pad(x, (0, 0, 1, 0))[:, :, :-1] + 2 * x + F.pad(x, (0, 0, 0, 1))[:, :, 1:]) / 4
-    return (F.pad(x, (1, 0))[..., :-1] + 2 * x + F.pad(x, (0, 1))[..., 1:]) / 4
+    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+
+def double_and_convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """A 3x3 convolution of `double(x)`: [N, c, H, W] and [C, c, 3, 3] -> [N, C, 2H, 2W].
+
+    In one: of the nine pixels that it reads only four are different, so it is a transposed convolution with 4x4 sums of
+    the weight and less than half of the products.
+    """
+    return F.conv_transpose2d(x, spread(weight).flip(2, 3).transpose(0, 1), stride=2, padding=1)
+
+
+def convolve_and_halve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`halve` of a 3x3 convolution: [N, c, H, W] and [C, c, 3, 3] -> [N, C, H/2, W/2], in one as above."""
+    return F.conv2d(x, spread(weight) / 4, bias, stride=2, padding=1)
+
+
+def spread(weight: Tensor) -> Tensor:
+    """A kernel [..., 3, 3] summed over the four places that it can have in [..., 4, 4]."""
+    w = F.pad(weight, (1, 1, 1, 1))
+    return w[..., 1:, 1:] + w[..., 1:, :-1] + w[..., :-1, 1:] + w[..., :-1, :-1]

@@ -41,6 +41,11 @@ def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if len(image) == 1 else pixels
 
 
+def on_white(image: NDArray[np.uint8]) -> Image.Image:
+    """uint8 [C, H, W] of one, three or four channels -> RGB, transparency on white."""
+    return Image.fromarray(np.ascontiguousarray(_rgb(image)))
+
+
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture, in the format that the name's ending says."""
     path.parent.mkdir(parents=True, exist_ok=True)

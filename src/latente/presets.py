@@ -9,16 +9,19 @@ from latente.messages import Problem
 from latente.presets_autoencoder import AUTOENCODERS
 from latente.presets_classifier import CLASSIFIERS
 from latente.presets_gan import GANS
+from latente.presets_growing import GROWING
 from latente.presets_vae import VAES, vae
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS, **GANS, **CLASSIFIERS}
+PRESETS: dict[str, Callable[[], RunConfig]] = {**VAES, **AUTOENCODERS, **GANS, **GROWING, **CLASSIFIERS}
 
-# Lengths of ramps and decays: a shorter run shortens them in proportion.
+# Lengths of ramps, decays and growing: a shorter run shortens them in proportion.
 _SCALED = (
     "objective.warmup",
     "objective.capacity-images",
     "objective.greedy-images",
     "objective.gamma-images",
+    "model.hold-images",
+    "model.fade-images",
     "cure.instance-noise-images",
     "optim.decay-from",
     "optim.decay-images",
@@ -39,7 +42,7 @@ def demo() -> RunConfig:
 
 
 def scaled(config: RunConfig, images: int, keep: set[str]) -> tuple[RunConfig, list[str]]:
-    """The configuration with another length, and the names of the ramps and decays that were scaled with it.
+    """The configuration with another length, and the names of the ramps, decays and phases that were scaled with it.
 
     Those named in `keep` stay as they are.
     """
@@ -60,5 +63,5 @@ def suited(config: RunConfig, source: str) -> RunConfig:
     if not source.startswith("points:"):
         return config
     if not isinstance(config.objective, AdversarialObjective):
-        raise Problem("train.no_points", preset=config.preset, source=source, presets=", ".join(GANS))
+        raise Problem("train.no_points", preset=config.preset, source=source, presets=", ".join((*GANS, *GROWING)))
     return presets_gan.on_points(config, dimensions=1 if source == "points:line" else 2)

@@ -32,8 +32,12 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The configuration in force: the one the run was created with, and what interventions have changed since."""
+        """The configuration in force: the one the run was created with, what interventions have changed since, and
+        where its data are now."""
         tree = copy.deepcopy(self.tree)
+        for row in self.events():
+            if row["kind"] == "moved":
+                tree["data"]["source"] = row["source"]
         for row in self.interventions():
             for dotted, value in row["settings"].items():
                 section, _, name = dotted.partition(".")

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,7 +13,7 @@ from latente.messages import language, say
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers)
 _LINE_EVERY = 5.0  # seconds
-_SHOWN = ("loss", "mse", "kl", "error", "critic/loss", "generator/loss", "test/mse", "test/error")
+_SHOWN = ("loss", "distance", "mse", "kl", "error", "critic/loss", "generator/loss", "test/mse", "test/error")
 
 
 def number(value: float) -> str:
@@ -37,15 +37,17 @@ def figures(row: dict[str, Any]) -> str:
 
 
 @contextmanager
-def progress(begin: int, until: int) -> Iterator[Watch]:
-    """Inside, the function given shows how far a run has come; it starts to count at `begin` images."""
-    if Console(file=sys.stdout).is_terminal:
-        yield from _bar(begin, until)
+def progress(begin: int, until: int, training: bool = True) -> Iterator[Watch]:
+    """Inside, the function given shows how far a run has come; it starts to count at `begin` images. Of other work than
+    training it counts steps, on standard error, where it is in nobody's way."""
+    file = sys.stdout if training else sys.stderr
+    if Console(file=file).is_terminal:
+        yield from _bar(begin, until, training, file)
     else:
-        yield _lines(begin, until)
+        yield _lines(begin, until, training, file)
 
 
-def _bar(begin: int, until: int) -> Iterator[Watch]:
+def _bar(begin: int, until: int, training: bool, file: TextIO) -> Iterator[Watch]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,18 +56,20 @@ def _bar(begin: int, until: int) -> Iterator[Watch]:
         TextColumn("{task.fields[figures]}"),
     )
     clock = time.perf_counter()
-    with Progress(*columns, console=Console(file=sys.stdout), refresh_per_second=4) as bar:
-        task = bar.add_task(say("train.training"), total=until, completed=begin, rate="", figures="")
+    with Progress(*columns, console=Console(file=file), refresh_per_second=4) as bar:
+        task = bar.add_task(
+            say("train.training" if training else "edit.working"), total=until, completed=begin, rate="", figures=""
+        )
 
         def watch(images: int, row: dict[str, Any]) -> None:
             rate = (images - begin) / max(time.perf_counter() - clock, 1e-9)
-            shown = say("train.rate", rate=number(round(rate)))
+            shown = say("train.rate" if training else "edit.rate", rate=number(round(rate)))
             bar.update(task, completed=min(images, until), rate=shown, figures=figures(row))
 
         yield watch
 
 
-def _lines(begin: int, until: int) -> Watch:
+def _lines(begin: int, until: int, training: bool, file: TextIO) -> Watch:
     clock = last = time.perf_counter()
 
     def watch(images: int, row: dict[str, Any]) -> None:
@@ -77,6 +81,7 @@ def _lines(begin: int, until: int) -> Watch:
         rate = (images - begin) / max(now - clock, 1e-9)
         left = duration((until - images) / rate) if rate > 0 and images < until else "0 s"
         facts = {"images": number(images), "until": number(until), "rate": number(round(rate)), "left": left}
-        print(say("train.line", **facts, figures=figures(row)), flush=True)
+        line = say("train.line" if training else "edit.line", **facts, figures=figures(row))
+        print(line, file=file, flush=True)
 
     return watch

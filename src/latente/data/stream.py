@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latente.config import RunConfig, VAEObjective
 from latente.data.datasets import ImageSet
 
 Binarisation = Literal["none", "dynamic", "fixed", "threshold", "grey"]
@@ -87,6 +88,14 @@ def condition(images: ImageSet, indices: NDArray[np.int64], device: torch.device
 def lasting(binarisation: Binarisation) -> Binarisation:
     """How to show images the same way every time: bits that training draws anew are drawn once for ever."""
     return "fixed" if binarisation == "dynamic" else binarisation
+
+
+def seen_as(config: RunConfig) -> Binarisation:
+    """How the network of a run saw its images: bits that training draws anew are drawn once, as for held-out images."""
+    objective = config.objective
+    if not isinstance(objective, VAEObjective) or objective.likelihood != "bernoulli":
+        return "none"
+    return lasting(objective.binarisation)
 
 
 def see(

@@ -84,8 +84,9 @@ def _toy(verdict: str, settings: Mapping[str, Any], cure: Mapping[str, Any], sou
 
 def _codes(verdict: str, settings: Mapping[str, Any], cure: Mapping[str, Any], few: int = 0) -> Exhibit:
     asked = _CODES | dict(settings)
-    shown = {"settings": asked, "cure": cure, "few": few, "minutes": 0.4}
-    return Exhibit(verdict=verdict, preset="vae", source="fashion-mnist", **shown)
+    return Exhibit(
+        verdict=verdict, preset="vae", source="fashion-mnist", settings=asked, cure=cure, few=few, minutes=0.3
+    )
 
 
 def _game(verdict: str, preset: str, settings: Mapping[str, Any], cure: Mapping[str, Any], **more: Any) -> Exhibit:

@@ -11,7 +11,7 @@ from torch import Tensor
 from latente import models
 from latente.config import DataConfig, RunConfig, VAEObjective
 from latente.data.datasets import ImageSet, load
-from latente.data.stream import Binarisation, lasting, see
+from latente.data.stream import Binarisation, see, seen_as
 from latente.messages import Problem
 from latente.run import Run
 
@@ -55,14 +55,6 @@ def extractor(run: Run) -> Any:
         if hasattr(net, "encode"):
             return run.network(player=name).encode
     raise Problem("evaluate.no_features", folder=run.folder, family=run.config.model.family)
-
-
-def seen_as(config: RunConfig) -> Binarisation:
-    """How the network saw its images: bits that training draws anew are drawn once, as for held-out images."""
-    objective = config.objective
-    if not isinstance(objective, VAEObjective) or objective.likelihood != "bernoulli":
-        return "none"
-    return lasting(objective.binarisation)
 
 
 @torch.no_grad()

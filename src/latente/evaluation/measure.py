@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from latente import models
 from latente.config import VAEModel, VAEObjective
 from latente.data import names, points
-from latente.evaluation import of_codes, of_modes, of_samples
+from latente.evaluation import of_codes, of_latents, of_modes, of_samples
 from latente.evaluation.judges import Judge
 from latente.evaluation.subject import Rows, Subject
 from latente.messages import Problem
@@ -96,6 +96,7 @@ def applicable(run: Run) -> Mapping[str, Metric]:
         "neighbours": of_samples.set_neighbours,
         "diversity": of_samples.set_diversity,
         "copies": of_samples.memory,
+        "path_length": of_latents.path_lengths,
     }
     if config.model.family == "gan":
         found["parzen"] = of_samples.windows
@@ -104,10 +105,12 @@ def applicable(run: Run) -> Mapping[str, Metric]:
     if isinstance(config.objective, VAEObjective):
         found |= {"bound": of_codes.bound, "nll": of_codes.importance, "latents": of_codes.latents}
         found["ais"] = of_codes.annealed
-    if config.cure is None and _of_faces(source):
+    if config.cure is None and of_faces(source):
         found["factors"] = of_codes.factors
     if of_samples.kept_out(source):
         found["invention"] = of_samples.inventions
+    if of_faces(source) and not getattr(config.model, "conditional", False):
+        found["separability"] = of_latents.separabilities
     return found
 
 
@@ -123,15 +126,19 @@ def _of_points(run: Run) -> dict[str, Metric]:
     return found
 
 
-def _of_faces(source: str) -> bool:
+def of_faces(source: str) -> bool:
     """Whether the images are `caras`, with or without combinations kept out."""
     return names.known(source.partition(":")[0]) == "caras"
 
 
 def slow(run: Run) -> tuple[str, ...]:
-    """The metrics that are measured only when asked for by name: annealing through convolutions takes an hour."""
+    """The metrics that are measured only when asked for by name: annealing through convolutions, derivatives of images,
+    and ten thousand samples that are read."""
     model = run.config.model
-    return ("ais",) if isinstance(model, VAEModel) and model.kind == "conv" else ()
+    annealed = isinstance(model, VAEModel) and model.kind == "conv"
+    return tuple(
+        name for name in applicable(run) if name in ("path_length", "separability") or (name == "ais" and annealed)
+    )
 
 
 def reader(run: Run, metrics: tuple[str, ...] = ()) -> str | None:
@@ -140,15 +147,25 @@ def reader(run: Run, metrics: tuple[str, ...] = ()) -> str | None:
         of_modes.stacked_modes: "mnist",
         of_modes.class_shares: run.config.data.source,
         of_samples.inventions: "caras",
+        of_latents.separabilities: "caras",
     }
-    wanted = [known for name, known in applicable(run).items() if not metrics or name in metrics]
+    asked = metrics or [name for name in applicable(run) if name not in slow(run)]
+    wanted = [known for name, known in applicable(run).items() if name in asked]
     return next((needed[metric] for metric in wanted if metric in needed), None)
 
 
 def looks(run: Run, metrics: tuple[str, ...] = ()) -> str | None:
     """The set whose classifier lends its features to the metrics that look at images through a network; None where
     none of them does. Faces with combinations kept out are seen by a network that knows them all."""
-    if not any(name in applicable(run) and (not metrics or name in metrics) for name in ("distances", "neighbours")):
+    if not any(
+        name in applicable(run) and (not metrics or name in metrics)
+        for name in ("distances", "neighbours", "path_length")
+    ):
         return None
+    return whole_set(run)
+
+
+def whole_set(run: Run) -> str:
+    """The set of a run; of faces with combinations kept out, the one that has them all."""
     source = run.config.data.source
     return "caras" if of_samples.kept_out(source) else source

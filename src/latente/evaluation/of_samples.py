@@ -17,6 +17,7 @@ from latente.evaluation.selfcheck import said
 from latente.evaluation.subject import SIDE, Rows, Subject, name_of, of_mean, smaller, wilson
 from latente.messages import Problem
 from latente.models import ImageEncoder
+from latente.run import Run
 
 _GROUPS = 10  # of the jackknife
 _NEIGHBOURS = 5000  # images of each set among which neighbours are looked for: this does not stream
@@ -154,14 +155,20 @@ def kept_out(source: str) -> KeepOut:
     return parse_caras(rule) if name == "caras" and rule else ()
 
 
-def inventions(subject: Subject) -> Rows:
-    """The share of new faces that show a combination which no training face shows, as a reader of factors sees it."""
+def factor_reader(subject: Subject) -> Run:
+    """The run that reads the factors of the subject's images. Problem if there is none, or it reads others."""
     reader = subject.classifier
     if reader is None:
         raise Problem("evaluate.needs_classifier", source=subject.run.config.data.source)
     facts, shape = reader.dataset, subject.run.dataset["image_shape"]
     if getattr(reader.config.objective, "task", None) != "factors" or facts["image_shape"] != shape:
         raise Problem("evaluate.wrong_reader", folder=reader.folder, wanted="x".join(map(str, shape[::-1])))
+    return reader
+
+
+def inventions(subject: Subject) -> Rows:
+    """The share of new faces that show a combination which no training face shows, as a reader of factors sees it."""
+    reader = factor_reader(subject)
     net, test = reader.network(), subject.dataset.test
     rule = kept_out(subject.run.config.data.source)
     truth = {name: np.asarray(values)[subject.held_out] for name, values in (test.factors or {}).items()}

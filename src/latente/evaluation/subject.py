@@ -17,9 +17,8 @@ from torch import Tensor
 
 from latente.data.cache import cache_root
 from latente.data.datasets import Dataset, load
-from latente.data.stream import condition, see
+from latente.data.stream import condition, see, seen_as
 from latente.evaluation import judges
-from latente.evaluation.features import seen_as
 from latente.evaluation.judges import Judge
 from latente.evaluation.selfcheck import Check, selfcheck
 from latente.messages import Problem

@@ -1,6 +1,6 @@
 """The families, and what everything outside training may rely on. They are described here, not inherited from."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,16 @@ from latente.config import (
     CureConfig,
     DCGANModel,
     GANModel,
+    ProGANModel,
     R3GANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
 )
-from latente.models import dcgan, gan, r3gan
+from latente.models import dcgan, gan, progan, r3gan, stylegan, stylegan2
 from latente.models.autoencoder import Autoencoder
 from latente.models.classifier import Classifier
 from latente.models.vae import VAE
@@ -46,7 +49,36 @@ class ImageEncoder(Protocol):
         """[n, C, H, W] in [-1, 1] -> codes or posterior means [n, d]; deterministic."""
 
 
-Decoder = Autoencoder | VAE | gan.Generator | dcgan.Generator | r3gan.Generator
+@runtime_checkable
+class StyleDecoder(Protocol):
+    """A decoder in two halves: z -> w, the space of styles, and w -> image, one w for each of L layers."""
+
+    layers: int  # L
+    w_avg: Tensor  # [d], the mean of w
+
+    def mapping(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[n, d] -> w [n, d]."""
+
+    def broadcast(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """w [n, d] -> ws [n, L, d], the first `cutoff` layers (None: all) at w_avg + psi (w - w_avg)."""
+
+    def synthesis(self, ws: Tensor, noise: Any = None, stage: Any = None) -> Tensor:
+        """ws [n, L, d] -> images [n, C, h, w]. noise: a list of L maps [n or 1, 1, h, w]; None: the fixed ones."""
+
+    def noise_maps(self, n: int, generator: torch.Generator) -> list[Tensor]:
+        """Fresh noise for all L layers."""
+
+
+Decoder = (
+    Autoencoder
+    | VAE
+    | gan.Generator
+    | dcgan.Generator
+    | r3gan.Generator
+    | progan.Generator
+    | stylegan.Generator
+    | stylegan2.Generator
+)
 
 
 def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> dict[str, nn.Module]:
@@ -66,6 +98,15 @@ def build(config: RunConfig, image_shape: tuple[int, int, int], classes: int) ->
         case R3GANModel() as model, AdversarialObjective():
             deep = r3gan.Generator(model, image_shape, known)
             return {"generator": deep, "critic": r3gan.Critic(model, image_shape, known, cure)}
+        case ProGANModel() as model, AdversarialObjective():
+            growing = progan.Generator(model, image_shape)
+            return {"generator": growing, "critic": progan.Critic(model, image_shape, 0, cure)}
+        case StyleGANModel() as model, AdversarialObjective():
+            styled = stylegan.Generator(model, image_shape)
+            return {"generator": styled, "critic": stylegan.Critic(model, image_shape, 0, cure)}
+        case StyleGAN2Model() as model, AdversarialObjective():
+            modulated = stylegan2.Generator(model, image_shape)
+            return {"generator": modulated, "critic": stylegan2.Critic(model, image_shape, 0, cure)}
         case ClassifierModel() as model, SupervisedObjective() as objective:
             return {"net": Classifier(model, image_shape, classes, objective)}
         case _:

@@ -104,6 +104,8 @@ def _sentence(row: dict[str, Any]) -> Text:
         case {"kind": "finding", "confidence": float(confidence)}:
             sure = {lang: sureness(confidence, lang) for lang in LANGUAGES}
             return text("event_finding", images=row["images"], finding=_finding(row, "what"), confidence=sure)
+        case {"kind": "moved"}:
+            return text("event_moved", images=row["images"], source=row["source"])
         case {"kind": "damaged"}:
             return text("event_damaged", images=row["images"], what=str(row["what"]))
     facts = ", ".join(f"{name}: {value}" for name, value in _facts(row))

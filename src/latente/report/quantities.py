@@ -9,7 +9,8 @@ from latente.report.words import Text, same, text
 
 _ORDER = (
     "mse", "bound", "reconstruction", "kl", "kl_free_bits", "kl_capacity", "sigma", "sparsity", "contraction", "layer",
-    "error", "critic/loss", "generator/loss", "critic/real", "critic/fake", "critic/penalty", "augment/strength",
+    "error", "critic/loss", "generator/loss", "critic/real", "critic/fake", "critic/penalty",
+    "generator/penalty", "growth/level", "growth/alpha", "augment/strength",
     "loss", "gradient/norm", "gradient/critic", "gradient/generator",
 )  # fmt: skip
 _PROBES = (  # the telling ones

@@ -14,8 +14,11 @@ from latente.config import (
     GANModel,
     Model,
     OptimConfig,
+    ProGANModel,
     R3GANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
@@ -29,7 +32,7 @@ def configuration(config: RunConfig, dataset: dict[str, Any]) -> list[list[Text]
     """Paragraphs of sentences: the data, the model, what it minimises, how it is trained."""
     return [
         list(_data(config, dataset)),
-        list(_model(config.model)),
+        list(_model(config.model, dataset["image_shape"][-1])),
         [*_objective(config), *(_cures(config.cure) if config.cure else ())],
         [*_optimizer(config), *_training(config, dataset)],
     ]
@@ -61,7 +64,7 @@ def _data(config: RunConfig, dataset: dict[str, Any]) -> Iterator[Text]:
         yield text("classes", n=len(dataset["classes"]))
 
 
-def _model(model: Model) -> Iterator[Text]:
+def _model(model: Model, resolution: int) -> Iterator[Text]:
     hidden = ", ".join(map(str, getattr(model, "hidden", ())))
     match model:
         case VAEModel():
@@ -76,12 +79,43 @@ def _model(model: Model) -> Iterator[Text]:
             yield text(f"critic_norm_{model.critic_norm}")
         case R3GANModel():
             yield text("r3gan", width=model.width, blocks=model.blocks, latent=model.latent)
+        case ProGANModel():
+            yield text("progan", width=model.width, widest=model.widest, latent=model.latent)
+        case StyleGANModel() | StyleGAN2Model():
+            yield text(model.family, width=model.width, widest=model.widest, latent=model.latent, mapping=model.mapping)
+            if isinstance(model, StyleGANModel):
+                yield from _ladder(model)
+            if model.mixing:
+                yield text("mixing", share=model.mixing)
         case ClassifierModel():
             yield text("classifier" if hidden else "classifier_plain", width=model.width, hidden=hidden)
             if model.dropout:
                 yield text("classifier_dropout", share=model.dropout)
+    if isinstance(model, ProGANModel | StyleGANModel):
+        yield from _growing(model, resolution)
     if isinstance(model, DCGANModel | R3GANModel) and model.conditional:
         yield text("gan_conditional")
+
+
+def _ladder(model: StyleGANModel) -> Iterator[Text]:
+    if not model.constant:
+        yield text("no_constant")
+    if not model.noise:
+        yield text("no_noise")
+
+
+def _growing(model: ProGANModel | StyleGANModel, resolution: int) -> Iterator[Text]:
+    if model.start >= resolution:
+        yield text("growing_none")
+        return
+    facts: dict[str, Field] = {"start": model.start, "hold": model.hold_images, "fade": model.fade_images}
+    yield text("growing", resolution=resolution, **facts)
+    if model.batches:
+        yield text("growing_batches", batches=", ".join(map(str, model.batches)))
+    if model.restart:
+        yield text("growing_restart")
+    if model.blur:
+        yield text("growing_blur")
 
 
 def _vae(model: VAEModel, hidden: str) -> Iterator[Text]:
@@ -133,6 +167,10 @@ def _of_a_game(o: AdversarialObjective, optim: OptimConfig) -> Iterator[Text]:
             yield text("penalty_falls", final=o.gamma_final, images=o.gamma_images)
         if o.every > 1:
             yield text("penalty_every", every=o.every)
+    if o.path_length:
+        yield text("path_length", weight=o.path_length, every=o.path_every)
+    if o.drift:
+        yield text("drift", weight=o.drift)
     if isinstance(optim, AdversarialOptim):
         if optim.critic_steps > 1:
             yield text("critic_steps", steps=optim.critic_steps)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,19 @@ from latente.training.state import Metrics, TrainState
 
 _SURE = math.log(99)  # the logit of 0.99
 _ADA_EVERY = 4  # steps from one change of the augmentation's strength to the next
+
+Stage = tuple[int, float]  # the newest level of players that grow, and its weight
+# a network, images and their labels, the stage -> a penalty on the network for each, [n]
+Toll = Callable[[nn.Module, int, Tensor | None, Stage | None], Tensor]
+
+
+class Growing(NamedTuple):
+    """How players grow while they learn: all are pure functions of the clock. Networks keep their stage in a buffer
+    `grown`."""
+
+    at: Callable[[int], Stage]  # at so many images shown
+    prepare: Callable[[Tensor, Any], Tensor]  # real images of full size -> those of a stage
+    restarts: Callable[[int, int], bool]  # whether optimizers begin anew after n images at a clock
 
 
 class Judged(NamedTuple):
@@ -49,14 +62,17 @@ class Adversarial:
     optim: AdversarialOptim
     length: int  # images of the run: ramps end there
     autocast: Callable[[], AbstractContextManager[None]]
+    growing: Growing | None = None
+    generator_penalty: Toll | None = None  # for `objective.path_length`
 
     def __call__(self, state: TrainState, batch: Batch) -> Metrics:
         generator, critic = state.nets["generator"], state.nets["critic"]
+        shown, batch = len(batch.images), self.grown(state, batch)
         turns = [part for part, _ in parts(batch, self.optim.critic_steps)]
         seen = []
         for turn, part in enumerate(turns):
             with torch.set_grad_enabled(part is turns[-1]), self.autocast():  # the last fakes serve both players
-                made = fakes(generator, len(part.images), part.condition).float()
+                made = fakes(generator, len(part.images), part.condition, self.stage(state)).float()
             seen.append(self.critic_learns(state, part, made.detach(), turn))
         metrics = join(seen)
         images, labels = turns[-1]
@@ -67,7 +83,34 @@ class Adversarial:
                 scores = self.judge(state, images, labels).logits
         metrics |= self.generator_learns(state, made, labels, scores)
         critic.requires_grad_(True)
+        metrics |= self.generator_pays(state, len(images), labels)
+        if self.growing is not None:
+            grown: Any = state.nets["generator"].grown
+            level, alpha = grown.clone()
+            metrics |= {"growth/level": level, "growth/alpha": alpha}
+            if self.growing.restarts(state.images, shown):
+                for optimizer in state.optimizers.values():
+                    optimizer.state.clear()
         return metrics
+
+    # Growing
+
+    def grown(self, state: TrainState, batch: Batch) -> Batch:
+        """Real images as they look at the stage of this step, which the networks are told; those that do not grow see
+        them as they are."""
+        stage = self.stage(state)
+        if self.growing is None or stage is None:
+            return batch
+        for net in state.nets.values():
+            for place, value in enumerate(stage):
+                net.grown[place].fill_(value)  # type: ignore[index]  # without waiting for the device
+        return Batch(self.growing.prepare(batch.images, stage), batch.condition)
+
+    def stage(self, state: TrainState) -> Stage | None:
+        """The stage of this step."""
+        return None if self.growing is None else self.growing.at(state.images)
+
+    # Learning
 
     def critic_learns(self, state: TrainState, batch: Batch, fake: Tensor, turn: int) -> Metrics:
         """Phase 1: real images up, fakes [n, C, H, W] down; nothing flows back to the generator."""
@@ -112,9 +155,22 @@ class Adversarial:
         """Phase 2: fakes [n, C, H, W] up through the fixed critic. `scores`: the critic's, of real images, for a cost
         that compares."""
         loss = generator_cost(self.objective.cost, self.judge(state, fake, labels).logits, scores)
-        rate = learning_rate(self.optim, state.images)
-        norm = self.move(state.nets["generator"], state.optimizers["generator"], loss.mean(), rate)
+        norm = self.move(
+            state.nets["generator"], state.optimizers["generator"], loss.mean(), self.generator_rate(state.images)
+        )
         return {"generator/loss": loss.detach(), "gradient/generator": norm}
+
+    def generator_pays(self, state: TrainState, n: int, labels: Tensor | None) -> Metrics:
+        """The generator's own penalty, in a step every `path_every` times, as many times as strong, on half a batch of
+        new latents (Karras et al. 2020, section 3.2 and appendix B)."""
+        every = self.objective.path_every
+        if self.generator_penalty is None or state.iteration % every:
+            return {}
+        n, generator = max(n // 2, 1), state.nets["generator"]
+        penalty = self.generator_penalty(generator, n, None if labels is None else labels[:n], self.stage(state))
+        strong = every * self.objective.path_length * penalty.mean()
+        self.move(generator, state.optimizers["generator"], strong, self.generator_rate(state.images))
+        return {"generator/penalty": penalty.detach()}
 
     def move(self, net: nn.Module, optimizer: Optimizer, loss: Tensor, rate: float) -> Tensor:
         """One step of one player down its loss -> the norm of its gradient, []."""
@@ -127,6 +183,10 @@ class Adversarial:
             torch.nn.utils.clip_grads_with_norm_(list(net.parameters()), self.optim.clip, norm)
         optimizer.step()
         return norm.detach()
+
+    def generator_rate(self, images: int) -> float:
+        """The generator's learning rate, slowed as the critic's is."""
+        return learning_rate(self.optim, images) * lazily(self.objective, "generator")
 
     def critic_rate(self, images: int) -> float:
         """The critic's learning rate. A lazy penalty adds a step to every k: Adam is slowed by k / (k + 1), as are its
@@ -142,7 +202,7 @@ class Adversarial:
 
     def penalty(self, state: TrainState, real: Judged, fake: Judged, again: bool = False) -> tuple[Tensor, float]:
         """The penalty, [n / packing], and its weight; `again`: the critic has moved, its logits are taken anew."""
-        critic, o = state.nets["critic"], self.objective
+        critic, o = at_stage(state.nets["critic"], self.stage(state)), self.objective
         gamma = geometric(o.gamma, o.gamma_final, o.gamma_images, state.images)
         if o.penalty == "wgan-gp":
             seen, made = (packed(side.images, self.cure.packing) for side in (real, fake))
@@ -164,7 +224,7 @@ class Adversarial:
     def judge(self, state: TrainState, images: Tensor, labels: Tensor | None) -> Judged:
         """Images [n, C, H, W] and the critic's logits of them, [n / packing]."""
         with self.autocast():
-            logits = state.nets["critic"](self.view(images, state), labels).float()
+            logits = at_stage(state.nets["critic"], self.stage(state))(self.view(images, state), labels).float()
         return Judged(images, labels, logits)
 
     def view(self, images: Tensor, state: TrainState) -> Tensor:
@@ -239,12 +299,17 @@ class Adversarial:
         return shown, told
 
 
-def fakes(generator: nn.Module, n: int, labels: Tensor | None) -> Tensor:
+def fakes(generator: nn.Module, n: int, labels: Tensor | None, stage: Stage | None = None) -> Tensor:
     """New images [n, C, H, W] from latents drawn for this step."""
     device = next(generator.parameters()).device
     z = generator.prior(n, torch.default_generator).to(device)  # type: ignore[operator]
-    images: Tensor = generator(z, labels)
+    images: Tensor = at_stage(generator, stage)(z, labels)
     return images
+
+
+def at_stage(net: nn.Module, stage: Stage | None) -> Callable[..., Tensor]:
+    """A network as it is at a stage; without one, as it is."""
+    return net if stage is None else partial(net, stage=stage)
 
 
 def saturated(cost: str, real: Tensor, fake: Tensor) -> Tensor | None:
@@ -263,8 +328,11 @@ def packed(images: Tensor, m: int) -> Tensor:
     return images if m == 1 else images.reshape(len(images) // m, m * images.shape[1], *images.shape[2:])
 
 
-def lazily(objective: AdversarialObjective) -> float:
-    """What Adam's rate is multiplied by and its betas are raised to: k / (k + 1), for a penalty every k > 1 steps."""
+def lazily(objective: AdversarialObjective, player: str = "critic") -> float:
+    """What Adam's rate is multiplied by and its betas are raised to: k / (k + 1), for a penalty that is a step of its
+    own every k steps. The critic's penalty is not if k = 1."""
+    if player == "generator":
+        return objective.path_every / (objective.path_every + 1) if objective.path_length else 1.0
     if objective.penalty in ("none", "clip") or objective.every == 1:
         return 1.0
     return objective.every / (objective.every + 1)
@@ -282,15 +350,16 @@ def memory(cure: CureConfig, image_shape: tuple[int, int, int], conditional: boo
     return kept
 
 
-def scored(packing: int) -> Callable[[TrainState, Batch], dict[str, Tensor]]:
+def scored(packing: int, together: int = 1) -> Callable[[TrainState, Batch], dict[str, Tensor]]:
     """What a checkpoint measures on held-out images: the critic's logits, [n / packing]. Far below those of training
-    images they tell of a critic that learned its images by heart."""
+    images they tell of a critic that learned its images by heart. `together`: the decisions that a critic compares."""
 
     def measure(state: TrainState, batch: Batch) -> dict[str, Tensor]:
         n = len(batch.images)
-        order = torch.arange(-(-n // packing) * packing) % n  # the last pack is filled up with the first images
+        decisions, whole = -(-n // packing), packing * together
+        order = torch.arange(-(-n // whole) * whole) % n  # the last pack is filled up with the first images
         told = None if batch.condition is None else batch.condition[order]
         critic = state.nets["critic"].eval()
-        return {"critic/real": critic(packed(batch.images[order], packing), told)}
+        return {"critic/real": critic(packed(batch.images[order], packing), told)[:decisions]}
 
     return measure

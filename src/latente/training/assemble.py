@@ -17,8 +17,12 @@ from latente.config import (
     AutoencoderModel,
     AutoencoderObjective,
     ClassifierModel,
+    Model,
     OptimConfig,
+    ProGANModel,
     RunConfig,
+    StyleGAN2Model,
+    StyleGANModel,
     SupervisedObjective,
     VAEModel,
     VAEObjective,
@@ -27,10 +31,10 @@ from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Batch, Binarisation, condition, known, lasting, see
 from latente.diagnosis.panel import panel_of
 from latente.messages import Problem
-from latente.models import autoencoder, classifier, vae
+from latente.models import autoencoder, classifier, progan, stylegan, vae
 from latente.objectives import Terms
 from latente.training import precision
-from latente.training.adversarial import Adversarial, lazily, memory, scored
+from latente.training.adversarial import Adversarial, Growing, lazily, memory, scored
 from latente.training.loop import Step
 from latente.training.minimise import Minimise, measured
 from latente.training.probing import probe
@@ -38,6 +42,7 @@ from latente.training.schedule import seed_at
 from latente.training.state import TrainState, averaged_copy
 
 _CODES = 10_000  # training images whose codes a prior is fitted to
+COMPARED = 4  # decisions that the minibatch standard deviation compares
 _REFIT, _REFITS = 250, 8  # latents at once, and times, that batch norm's statistics are estimated from
 
 
@@ -53,6 +58,7 @@ class Assembly:
     conditional: bool  # batches bring labels, or factors
     settle: Callable[[nn.Module, ImageSet], None]  # brings the decoder up to date before it is shown or saved
     probe: Callable[[TrainState], dict[str, float]]  # measurements for the diagnosis
+    batch_at: Callable[[int], int]  # images of the batch that is shown at a clock
 
 
 def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assembly:
@@ -85,13 +91,20 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
     settle: Callable[[nn.Module, ImageSet], None] = _nothing_to_settle
     probes = partial(probe, panel=panel_of(config, dataset, device))
     binarisation: Binarisation = "none"
+    batch_at: Callable[[int], int] = lambda images: config.training.batch  # noqa: E731
     if isinstance(config.objective, AdversarialObjective):
         assert config.cure is not None and isinstance(config.optim, AdversarialOptim)
         state.memory = {k: v.to(device) for k, v in memory(config.cure, shape, told).items()}
-        game = Adversarial(config.objective, config.cure, config.optim, int(config.training.images), autocast)
+        length, growing, growth = int(config.training.images), None, growth_of(config.model, shape[1])
+        if growth is not None:
+            batch_at = partial(growth.batch, default=config.training.batch)
+            growing = Growing(growth.at, progan.fade_reals, growth.restarts)
+        toll = stylegan.path_penalty if config.objective.path_length else None
+        game = Adversarial(config.objective, config.cure, config.optim, length, autocast, growing, toll)
         if config.training.ema_halflife:
             settle = partial(refit_batch_norm, conditional=told)
-        return Assembly(state, game, scored(config.cure.packing), decoder, binarisation, told, settle, probes)
+        held_out = scored(config.cure.packing, COMPARED if compares(config) else 1)
+        return Assembly(state, game, held_out, decoder, binarisation, told, settle, probes, batch_at)
     terms: Callable[[Any, Batch, int], Terms]
     match config.model, config.objective:
         case AutoencoderModel(), AutoencoderObjective() as objective:
@@ -108,7 +121,19 @@ def assemble(config: RunConfig, dataset: Dataset, device: torch.device) -> Assem
             raise AssertionError(f"a {type(config.model).__name__} with a {type(config.objective).__name__}")
     _rehearse(nets["net"], terms, dataset.train, told, device)
     step = Minimise(terms, config.optim, config.training.accumulate, autocast)
-    return Assembly(state, step, measured(terms, decoder is not None), decoder, binarisation, told, settle, probes)
+    held_out = measured(terms, decoder is not None)
+    return Assembly(state, step, held_out, decoder, binarisation, told, settle, probes, batch_at)
+
+
+def compares(config: RunConfig) -> bool:
+    """Whether the critic is told the standard deviation within groups of the batch."""
+    always = isinstance(config.model, ProGANModel | StyleGANModel | StyleGAN2Model)
+    return always or (config.cure is not None and config.cure.minibatch_stddev)
+
+
+def growth_of(model: Model, resolution: int) -> progan.Growth | None:
+    """When networks grow; None for those that do not."""
+    return progan.Growth(model, resolution) if isinstance(model, ProGANModel | StyleGANModel) else None
 
 
 def described(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -139,11 +164,11 @@ def _rehearse(
 def optim_of(config: RunConfig, player: str) -> OptimConfig:
     """The optimizer's settings of one player."""
     optim = config.optim
-    if player != "critic" or not isinstance(optim, AdversarialOptim):
+    if not isinstance(optim, AdversarialOptim):
         return optim
     assert isinstance(config.objective, AdversarialObjective)
-    share = lazily(config.objective)
-    return replace(optim, lr=optim.critic_lr or optim.lr, beta1=optim.beta1**share, beta2=optim.beta2**share)
+    share, lr = lazily(config.objective, player), optim.critic_lr if player == "critic" else 0.0
+    return replace(optim, lr=lr or optim.lr, beta1=optim.beta1**share, beta2=optim.beta2**share)
 
 
 def optimizer(optim: OptimConfig, net: nn.Module, device: torch.device) -> Optimizer:

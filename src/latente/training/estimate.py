@@ -16,9 +16,10 @@ from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Stream
 from latente.messages import Problem
 from latente.presets import PRESETS
-from latente.training.assemble import assemble
+from latente.training.assemble import assemble, growth_of
 
 _BATCH = 20
+_MOMENTS = 50  # of a run of networks that grow
 _LARGEST = 50_000_000  # pixels x units of the widest dense layer: larger networks are not built for an estimate
 
 
@@ -64,12 +65,30 @@ def step_flops(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[fl
     assembly = assemble(config, Dataset(train=shown, test=shown, facts={}, folder=Path()), torch.device("cpu"))
     stream = Stream(shown, conditional=assembly.conditional, binarisation=assembly.binarisation)
     batch = stream.take(0, _BATCH)
-    with FlopCounterMode(display=False) as counter:
-        assembly.step(assembly.state, batch)
-    by_kind = counter.get_flop_counts()["Global"]
-    convolved = sum(count for kind, count in by_kind.items() if "conv" in str(kind))
-    flops = (1 + penalised) * counter.get_total_flops() / _BATCH + _recurrent(assembly.state.nets, rows=image_shape[1])
-    return flops, 2 * convolved > counter.get_total_flops()
+    counted, convolved = 0.0, 0.0
+    for clock, share in _clocks(config, image_shape[1]).items():
+        assembly.state.images = clock
+        with FlopCounterMode(display=False) as counter:
+            assembly.step(assembly.state, batch)
+        by_kind = counter.get_flop_counts()["Global"]
+        counted += share * counter.get_total_flops()
+        convolved += share * sum(count for kind, count in by_kind.items() if "conv" in str(kind))
+    flops = (1 + penalised) * counted / _BATCH + _recurrent(assembly.state.nets, rows=image_shape[1])
+    return flops, 2 * convolved > counted
+
+
+def _clocks(config: RunConfig, resolution: int) -> dict[int, float]:
+    """Moments of a run, and the share of its images that cost about as much as those: networks that grow take a
+    multiple at each level."""
+    growth = growth_of(config.model, resolution)
+    if growth is None:
+        return {0: 1.0}
+    moments = [int((i + 0.5) / _MOMENTS * config.training.images) for i in range(_MOMENTS)]
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for images in moments:
+        stage = growth.at(images)
+        alike.setdefault((stage.level, stage.alpha < 1), []).append(images)
+    return {same[0]: len(same) / _MOMENTS for same in alike.values()}
 
 
 def _recurrent(net: nn.Module, rows: int) -> int:

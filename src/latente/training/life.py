@@ -30,7 +30,7 @@ from latente.training.loop import fit
 from latente.training.machine import device_again, environment, locked, pick_device, stop_signals
 from latente.training.portrait import portrait
 from latente.training.recorder import NonFinite, Recorder, accumulate, require_finite, summary
-from latente.training.resolve import resolve
+from latente.training.resolve import located, resolve
 from latente.training.schedule import branch_seed
 from latente.training.state import TrainState
 from latente.training.weights import adopt, take_up
@@ -88,12 +88,16 @@ def resume(
     here: Run,
     *,
     images: int | None = None,
+    data: str | None = None,
     created: Callable[[Run, Dataset], None] = lambda run, dataset: None,
     watch: Watch = _unwatched,
     heard: Heard = _unheard,
 ) -> Run:
-    """Go on with a run from its newest readable checkpoint, to `images` or to where it was meant to end."""
+    """Go on with a run from its newest readable checkpoint, to `images` or to where it was meant to end. `data`: where
+    its images are now, if they have moved; they must be the same."""
     config = here.config
+    if data is not None:
+        config = replace(config, data=replace(config.data, source=located(data)))
     recorded = _environment_of(here)
     device = device_again(config.training.device, recorded)
     if recorded.get("processor") == precision.processor():  # elsewhere it is no longer exact anyway
@@ -111,6 +115,8 @@ def resume(
             raise Problem("train.already_there", folder=here.folder, images=state.images, until=until)
         for name in ("metrics.jsonl", "timing.jsonl"):
             run.cut(here.folder / name, state.images, state.branch)
+        if config.data.source != here.config.data.source:
+            here.record_event("moved", state.images, source=config.data.source)
         differs = [k for k, v in environment(device).items() if recorded.get(k) != v]
         here.record_event("resume", state.images, until=until, differs=differs)
         created(here, dataset)
@@ -212,7 +218,7 @@ class _Life:
                 self.assembly.step,
                 stream,
                 until=until,
-                batch=t.batch,
+                batch_at=self.assembly.batch_at,
                 seed=seed,
                 ema_halflife=t.ema_halflife,
                 record=self.recorder.add,

@@ -18,7 +18,7 @@ def fit(
     stream: Stream,
     *,
     until: int,  # images shown at which training ends; the last batch is never cut short
-    batch: int,
+    batch_at: Callable[[int], int],  # images of the batch that is shown at a clock
     seed: int,
     ema_halflife: int,  # images
     record: Callable[[TrainState, Metrics], None],
@@ -29,13 +29,14 @@ def fit(
     that was cut anywhere and taken up from a checkpoint ends bit for bit where the uninterrupted run does."""
     while state.images < until and not should_stop():
         seed_step(seed_at(seed, 0, state.images))
-        metrics = step(state, stream.take(state.images, batch))
-        state.images += batch
+        n = batch_at(state.images)
+        metrics = step(state, stream.take(state.images, n))
+        state.images += n
         state.iteration += 1
-        state.average(ema_halflife, batch)
+        state.average(ema_halflife, n)
         record(state, metrics)
         for interval, action in cadence:
-            if crossed(state.images, batch, interval):
+            if crossed(state.images, n, interval):
                 action(state)
 
 

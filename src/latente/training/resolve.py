@@ -27,10 +27,7 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     config = described(config, dataset)
     config = lengths(config)
     t = config.training
-    path = Path(config.data.source)
-    named = names.known(config.data.source.partition(":")[0]) is not None  # a folder may bear the name of a set
-    data = replace(config.data, source=str(path.resolve())) if path.exists() and not named else config.data
-    config = replace(config, data=data)
+    config = replace(config, data=replace(config.data, source=located(config.data.source)))
     if t.precision == "auto":
         chosen = precision.choose(
             lambda p: _one_step(config, dataset, device, p),
@@ -42,6 +39,12 @@ def resolve(config: RunConfig, dataset: Dataset, device: torch.device) -> RunCon
     elif t.precision == "bfloat16" and not precision.has_bfloat16(device):
         raise Problem("train.no_bfloat16", device=device)
     return config
+
+
+def located(source: str) -> str:
+    """A path as an absolute one; a name as it is."""
+    named = names.known(source.partition(":")[0]) is not None  # a folder may bear the name of a set
+    return str(Path(source).resolve()) if Path(source).exists() and not named else source
 
 
 def lengths(config: RunConfig) -> RunConfig:
@@ -70,7 +73,8 @@ def _one_step(
     assembly = assemble(trial, dataset, device)
     last = channels_last(config, assembly.state.nets)
     stream = Stream(dataset.train, device=device, conditional=assembly.conditional, channels_last=last)
-    batch = stream.take(0, config.training.batch)
+    assembly.state.images = config.training.images  # networks that grow have done so: that is most of the time
+    batch = stream.take(0, assembly.batch_at(assembly.state.images))
     return lambda: assembly.step(assembly.state, batch)
 
 

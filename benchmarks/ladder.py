@@ -1,0 +1,142 @@
+"""The ladder of the StyleGAN paper (table 1): what each step from ProGAN to StyleGAN is worth, on `caras` at 32 pixels.
+
+    python benchmarks/ladder.py [--quick] [--only F] [--seeds 0] [--work FOLDER]
+
+Six settings, one game (non-saturating with R1), the same critic but for the blur, the same images, rates and growth:
+    A   ProGAN
+    B   A and resampling with a filter. The paper's B also tunes: here A has the tuned settings already
+    C   mapping and styles; w, through a dense layer, is still the traditional input
+    D   a learned constant in its place
+    E   noise in every layer
+    F   mixing regularisation
+Where it departs: 32 pixels and 16 channels there, 300 000 images, growth in phases of 40 000 images, z and w of 64
+numbers, R1 every eighth step. So the order of the rungs is what can be compared, not their values.
+
+Each is measured at its end by what there is of: Fréchet distance on features of a network that reads the factors of
+`caras` (preset `classifier`, task factors), precision and recall, perceptual path length and linear separability; and
+timed. The paper's finding to look for: F reaches the least distance, w is smoother and easier to part than z, and
+mixing costs some of that.
+
+An interrupted benchmark goes on where it was. --quick trains a fiftieth of the images, one seed, for a look. The last
+line is one JSON object; after each run a full benchmark writes benchmarks/results/ladder.json.
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from finished import finished
+from latente.config import Images, RunConfig, override
+from latente.evaluation import judges
+from latente.evaluation.measure import applicable, evaluate
+from latente.exploration.latents import sample
+from latente.pictures import grid, save
+from latente.presets import PRESETS, scaled
+from latente.run import Run
+
+RESULT = Path(__file__).parent / "results" / "ladder.json"
+SEEDS = (0,)
+METRICS = ("distances", "neighbours", "path_length", "separability")
+SAME: dict[str, Any] = {
+    "data.source": "caras",
+    "data.resolution": 32,
+    "model.latent": 64,
+    "model.width": 16,
+    "model.widest": 64,
+    "model.start": 8,
+    "model.hold-images": Images(40_000),
+    "model.fade-images": Images(40_000),
+    "objective.cost": "non-saturating",
+    "objective.penalty": "r1",
+    "objective.gamma": 0.2,
+    "objective.every": 8,
+    "objective.drift": 0.0,
+    "optim.lr": 1e-3,
+    "training.batch": 32,
+    "training.images": Images(300_000),
+    "training.ema-halflife": Images(10_000),
+}
+_OFF: dict[str, Any] = {"model.constant": False, "model.noise": False, "model.mixing": 0.0}
+RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "A": ("progan", {}),
+    "B": ("progan", {"model.blur": True}),
+    "C": ("stylegan", _OFF),
+    "D": ("stylegan", _OFF | {"model.constant": True}),
+    "E": ("stylegan", _OFF | {"model.constant": True, "model.noise": True}),
+    "F": ("stylegan", {}),
+}
+
+
+def recipe(rung: str, seed: int, quick: bool) -> RunConfig:
+    """What a rung trains."""
+    preset, steps = RUNGS[rung]
+    config = override(PRESETS[preset](), SAME | steps | {"training.seed": seed})
+    return scaled(config, config.training.images // 50, keep=set())[0] if quick else config
+
+
+def reader(work: Path, quick: bool) -> Run:
+    """The network that reads the factors of faces: it lends its features and names attributes."""
+    known = {"data.source": "caras", "data.resolution": 32, "objective.task": "factors"}
+    config = override(PRESETS["classifier"](), known)
+    return finished(work / "classifier", override(config, {"training.images": Images(20_000)}) if quick else config)
+
+
+def figures(here: Run, factors: Run) -> dict[str, Any]:
+    """What is reported of a run; its samples are drawn too."""
+    metrics = tuple(name for name in METRICS if name in applicable(here))
+    rows = evaluate(here, metrics, judge=judges.of_run(factors), classifier=factors)
+    save(grid(sample(here, 64), columns=8), here.folder / "ladder.png")
+    surroundings = json.loads((here.folder / "environment.json").read_text(encoding="utf-8"))
+    seconds = sum(row["seconds"] for row in here.timing())
+    kept = ("value", "unit", "interval", "real", "floor", "ceiling")
+    return {
+        "metrics": {name: {key: row[key] for key in kept if key in row} for name, row in rows.items()},
+        "stopped": here.stopped(),
+        "images": here.checkpoints()[-1],
+        "minutes": round(seconds / 60, 1),
+        "machine": {key: surroundings[key] for key in ("processor", "device", "torch", "python", "threads")},
+        "precision": here.config.training.precision,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def report(rungs: dict[str, dict[str, Any]], quick: bool) -> dict[str, Any]:
+    """All figures there are."""
+    return {
+        "benchmark": "ladder",
+        "quick": quick,
+        "rungs": rungs,
+        "recipe": {"same": SAME, "rungs": RUNGS},
+        "protocol": "newest checkpoint, averaged generator, no truncation; features and attributes by one classifier",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=RUNGS, help="one rung")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="separated by commas")
+    parser.add_argument("--work", type=Path, default=Path("runs/ladder"), help="where the run folders are")
+    asked = parser.parse_args()
+    work = asked.work / "quick" if asked.quick else asked.work
+    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() and not asked.quick else {}
+    rungs: dict[str, dict[str, Any]] = stored.get("rungs", {})
+    factors = reader(work, asked.quick)
+    result = report(rungs, asked.quick)
+    for seed in SEEDS[:1] if asked.quick else tuple(map(int, asked.seeds.split(","))):
+        for rung in [asked.only] if asked.only else RUNGS:
+            row = figures(finished(work / f"{rung}-{seed}", recipe(rung, seed, asked.quick)), factors)
+            rungs.setdefault(rung, {})[str(seed)] = row
+            values = ", ".join(f"{name} {found['value']:.3g}" for name, found in row["metrics"].items())
+            print(f"{rung} seed {seed}: {row['minutes']} minutes, {values}", flush=True)
+            result = report(rungs, asked.quick)
+            if not asked.quick:
+                RESULT.parent.mkdir(exist_ok=True)
+                RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""The verbs that find and change: project, directions and edit. torch and everything heavy is imported inside them."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latente.cli_arguments import DONE, opened, parse_words, positive, whole
+from latente.cli_measure import judge_of, reader_of
+from latente.messages import Problem, nearest, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from latente.exploration.edit import Direction
+    from latente.exploration.invert import Eyes, Projection
+    from latente.run import Run
+
+_COLUMNS = 5  # strengths in a row of an edit
+_MOST, _MANY = 3.0, 7  # the strength at the ends of a row of directions, and how many there are in it
+
+
+def project(argv: list[str]) -> int:
+    """A photo -> the latents whose images come nearest to it."""
+    flags: dict[str, Any] = {
+        "--image": Path,
+        "--space": str,
+        "--steps": positive,
+        "--features": str,
+        "--label": whole,
+        "--name": str,
+        "--seed": whole,
+        "--out": Path,
+        "--json": None,
+    }
+    options = parse_words(argv, flags, ("run",))
+    run = opened(options["run"], "project")
+    if options["image"] is None:
+        raise Problem("cli.needs_argument", verb="project", what="--image")
+    from latente.exploration import edit, projections, spaces
+
+    net, name, out = spaces.generator_of(run), options["name"], options["out"] or Path("projection.png")
+    name = edit.checked_name(projections.name_of(options["image"]) if name is None else name)
+    photo = projections.read_photo(run, options["image"])
+    found = _projected(run, net, photo, _which(net, run, options["space"]), options)
+    where = projections.keep(run, name, photo, found)
+    facts = {space: projections.numbers(one) for space, one in found.items()}
+    eyes = next(iter(found.values())).eyes
+    said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts}
+    if _delivered("project", run, _projection_sheet(photo, found), said, out, options["json"]):
+        return DONE
+    for space, row in facts.items():
+        print(say("project.line", space=say(f"project.space_{_key(space)}"), **_said(row)))
+    print(say("project.by_pixels" if eyes == "pixels" else "project.by_network", name=eyes))
+    print(say("project.written", path=out, kept=where, name=name, folder=run.folder))
+    return DONE
+
+
+def directions(argv: list[str]) -> int:
+    """Directions of the latent space, found, kept and shown."""
+    flags: dict[str, Any] = {
+        "--how": str,
+        "--of": str,
+        "--n": positive,
+        "--layers": str,
+        "--samples": positive,
+        "--classifier": str,
+        "--name": str,
+        "--seed": whole,
+        "--label": whole,
+        "--out": Path,
+        "--json": None,
+    }
+    options = parse_words(argv, flags, ("run",))
+    run = opened(options["run"], "directions")
+    how = options["how"] or ("boundary" if options["of"] else "components")
+    ways = ("components", "factorised", "boundary")
+    if how not in ways:
+        raise Problem("edit.how", given=how, known=", ".join(ways))
+    from latente.exploration import edit, spaces
+
+    n, seed = options["n"] or 10, options["seed"] or 0
+    if how == "boundary":
+        found = [_boundary(run, options, seed)]
+    elif how == "components":
+        found = edit.components(run, n, seed)
+    else:
+        found = edit.factorised(run, n, _layers(options["layers"]), seed)
+    for one in found:
+        edit.keep(run, one)
+    net, out = spaces.generator_of(run), options["out"] or Path("directions.png")
+    labels = spaces.labels_of(run, 1, options["label"])
+    latent = spaces.drawn(net, 1, seed, labels)
+    strengths = _strengths(_MOST, _MANY)
+    rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
+    listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
+    picture = _edit_sheet(rows, [_title(one) for one in found], strengths)
+    if _delivered("directions", run, picture, {"directions": listed}, out, options["json"]):
+        return DONE
+    for one in found:
+        print(_title(one))
+    print(say("edit.kept", folder=run.folder / "directions", path=out, run=run.folder, name=found[0].name))
+    return DONE
+
+
+def edit(argv: list[str]) -> int:
+    """One image, changed along a direction."""
+    flags: dict[str, Any] = {
+        "--direction": str,
+        "--strength": _real,
+        "--seed": whole,
+        "--projection": str,
+        "--space": str,
+        "--image": Path,
+        "--steps": positive,
+        "--features": str,
+        "--label": whole,
+        "--out": Path,
+        "--json": None,
+    }
+    options = parse_words(argv, flags, ("run",))
+    run = opened(options["run"], "edit")
+    if options["direction"] is None:
+        raise Problem("cli.needs_argument", verb="edit", what="--direction")
+    given = [f"--{name}" for name in ("seed", "projection", "image") if options[name] is not None]
+    if len(given) > 1:
+        raise Problem("edit.one_image", given=" ".join(given))
+    from latente.exploration import edit as edits
+    from latente.exploration import projections, spaces
+
+    direction = edits.read_kept(run, options["direction"])
+    net, out = spaces.generator_of(run), options["out"] or Path("edit.png")
+    name = options["projection"]
+    if options["image"] is not None:
+        name = projections.name_of(options["image"])
+        photo = projections.read_photo(run, options["image"])
+        which = _which(net, run, options["space"] or spaces.home(net))
+        projections.keep(run, name, photo, _projected(run, net, photo, which, options))
+    if name is not None:
+        space, latent, noise, labels = projections.read_kept(run, name, options["space"])
+    else:
+        labels = spaces.labels_of(run, 1, options["label"])
+        space, noise, latent = spaces.home(net), [], spaces.drawn(net, 1, options["seed"] or 0, labels)
+    strengths = _strengths(2.0 if options["strength"] is None else options["strength"])
+    row = edits.moved(net, space, latent, direction, strengths, labels, noise)
+    label = name or say("edit.seed", seed=options["seed"] or 0)
+    facts = {"direction": direction.name, "space": space, "strengths": strengths, "projection": name}
+    picture = _edit_sheet([row], [label], strengths, _title(direction))
+    if not _delivered("edit", run, picture, facts, out, options["json"]):
+        print(say("edit.written", path=out))
+    return DONE
+
+
+# --- What was asked for -----------------------------------------------------------------------------------------------
+
+
+def _real(text: str) -> float:
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Problem("edit.not_a_number", given=text)
+    return value
+
+
+def _layers(text: str | None) -> tuple[int, int] | None:
+    """2-5, or 3 alone."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", text)
+    if found is None:
+        raise Problem("edit.bad_layers", given=text)
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _which(net: Any, run: "Run", asked: str | None) -> tuple[str, ...]:
+    from latente.exploration.spaces import spaces
+
+    if asked in (None, "all"):
+        return spaces(net)
+    if asked not in spaces(net):
+        known = ", ".join((*spaces(net), "all"))
+        raise Problem("project.no_such_space", given=asked, folder=run.folder, known=known)
+    return (asked,)
+
+
+def _strengths(most: float, columns: int = _COLUMNS) -> list[float]:
+    """From -most to most, 0 in the middle."""
+    return [most * (2 * i / (columns - 1) - 1) for i in range(columns)]
+
+
+# --- Who looks, and who reads -----------------------------------------------------------------------------------------
+
+
+def _projected(
+    run: "Run", net: Any, photo: "Tensor", which: tuple[str, ...], options: dict[str, Any]
+) -> "dict[str, Projection]":
+    """One photo in several spaces, with the progress shown."""
+    from latente.exploration import invert, spaces
+    from latente.terminal import progress
+
+    if getattr(run.config.model, "conditional", False) and options["label"] is None:
+        raise Problem("project.needs_label", folder=run.folder, last=len(run.dataset["classes"]) - 1)
+    labels, eyes = spaces.labels_of(run, 1, options["label"]), eyes_of(run, options["features"])
+    steps, found = options["steps"] or invert.STEPS, 0
+    with progress(0, steps * len(which), training=False) as watch:
+
+        def count(step: int, row: dict[str, Any]) -> None:
+            nonlocal found
+            found += 1
+            watch(found, row)
+
+        how = {"eyes": eyes, "steps": steps, "seed": options["seed"] or 0, "labels": labels, "watch": count}
+        return invert.project_all(net, photo, which, **how)
+
+
+def eyes_of(run: "Run", asked: str | None) -> "Eyes":
+    """The feature network that photos are compared through, or the pixels."""
+    from latente.evaluation.measure import whole_set
+    from latente.exploration.invert import PIXELS, Eyes
+
+    judge = judge_of(run, whole_set(run), asked)
+    return PIXELS if judge is None else Eyes(judge.name, judge.read)
+
+
+def _boundary(run: "Run", options: dict[str, Any], seed: int) -> "Direction":
+    from latente.exploration import edit
+    from latente.terminal import progress
+
+    if options["of"] is None:
+        raise Problem("cli.needs_argument", verb="directions --how boundary", what="--of")
+    name, n = edit.checked_name(options["name"] or options["of"]), options["samples"] or edit.READ
+    read = _reading(run, options["of"], options["classifier"])
+    with progress(0, n, training=False) as watch:
+        return edit.between(run, name, read, n, seed, watch)
+
+
+def _reading(run: "Run", thing: str, asked: str | None) -> "Callable[[Tensor], NDArray[np.bool_]]":
+    """What sees whether images show a thing: a word of `caras`, a factor of theirs above its middle, or a class."""
+    from latente.data.caras import FACTORS, WORDS
+    from latente.evaluation.measure import of_faces
+    from latente.run import open_run
+
+    classes = run.dataset["classes"]
+    numbers = [factor.name for factor in FACTORS if not factor.values]
+    known = [*WORDS, *numbers] if of_faces(run.config.data.source) else classes
+    if thing not in known:
+        raise Problem("edit.unknown_thing", given=thing, folder=run.folder, near=nearest(thing, known) or "-")
+    faces = of_faces(run.config.data.source)
+    source, task = ("caras", "factors") if faces else (run.config.data.source, "labels")
+    reader = open_run(asked) if asked else reader_of(run, source, task)
+    fits = reader.dataset["image_shape"] == run.dataset["image_shape"]
+    if getattr(reader.config.objective, "task", None) != task or not fits:
+        raise Problem("edit.wrong_reader", folder=reader.folder, preset="classifier-factors" if faces else "classifier")
+    net = reader.network()
+    if not faces:
+        return lambda images: (net.predict(images) == classes.index(thing)).numpy()
+    if thing in numbers:
+        return lambda images: net.predict_factors(images)[thing] > 0
+    return lambda images: WORDS[thing](net.predict_factors(images))
+
+
+# --- For people -------------------------------------------------------------------------------------------------------
+
+
+def _key(space: str) -> str:
+    return space.replace("+", "_plus")
+
+
+def _said(row: dict[str, Any]) -> dict[str, str]:
+    from latente.terminal import duration, number
+
+    seconds = row["seconds"]
+    time = f"{number(round(seconds, 1))} s" if seconds < 10 else duration(seconds)
+    return {"distance": number(round(row["distance"], 4)), "mse": number(row["mse"]), "time": time}
+
+
+def _title(one: "Direction") -> str:
+    """A direction and what is known of it."""
+    facts = one.facts
+    if one.kind == "boundary":
+        shares = {key: f"{100 * facts[key]:.0f} %" for key in ("accuracy", "commonest")}
+        return say("edit.boundary", name=one.name, **shares)
+    key = "edit.component" if one.kind == "components" else "edit.factor"
+    return say(key, name=one.name, share=f"{100 * facts['share']:.0f} %")
+
+
+def _delivered(verb: str, run: "Run", picture: Any, facts: dict[str, Any], out: Path, as_json: bool | None) -> bool:
+    """Write a picture, and the numbers behind it beside it; print them if that was asked for, and say whether."""
+    from latente import pictures
+    from latente.run import write
+
+    facts = {"command": verb, "run": str(run.folder), **facts, "picture": str(out)}
+    try:
+        pictures.save(picture, out)
+        write(out.with_suffix(".json"), facts)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
+        raise Problem("cli.cannot_write", path=out, reason=getattr(error, "strerror", None) or error) from None
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+    return bool(as_json)
+
+
+def _projection_sheet(photo: "Tensor", found: "dict[str, Projection]") -> Any:
+    """The photo and what was found in each space, with distance and time."""
+    from latente.exploration.projections import numbers
+    from latente.exploration.sheet import Block, Sheet, draw
+    from latente.pictures import to_pixels
+
+    cells = [to_pixels(photo.numpy())[0], *(one.images[0] for one in found.values())]
+    columns = [say("project.original")]
+    columns += [
+        f"{say(f'project.space_{_key(s)}')}\n{say('project.below', **_said(numbers(o)))}" for s, o in found.items()
+    ]
+    eyes = next(iter(found.values())).eyes
+    note = say("project.by_pixels" if eyes == "pixels" else "project.by_network", name=eyes)
+    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [note]))
+
+
+def _edit_sheet(rows: "list[Tensor]", labels: list[str], strengths: list[float], title: str = "") -> Any:
+    """A row of images for each direction, from one strength to the other."""
+    from latente.exploration.sheet import Block, Sheet, draw, number
+    from latente.pictures import to_pixels
+
+    cells = [list(to_pixels(row.numpy())) for row in rows]
+    block = Block(cells, labels, [number(strength) for strength in strengths])
+    return draw(Sheet(title or say("edit.title"), [block], [say("edit.strengths")]))

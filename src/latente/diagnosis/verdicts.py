@@ -67,7 +67,11 @@ ORDER = (
 )
 _HIDES = {  # a verdict -> those that are its consequence, or a weaker name for it
     "divergence": (*(w for w in ORDER if w not in ("divergence", "past-best")),),
-    "mode-cycling": ("mode-collapse-full", "mode-collapse-partial", "oscillation", "undertrained"),
+    "mode-cycling": (
+        "mode-collapse-full",
+        "mode-collapse-partial",
+        "undertrained",
+    ),  # and where kinds are few, it oscillates
     "mode-collapse-full": ("mode-collapse-partial", "oscillation", "undertrained"),
     "oscillation": ("mode-collapse-partial", "undertrained"),  # fakes on their way cover little
     "generator-memorising": ("mode-collapse-partial",),  # copies of a few images are near few others

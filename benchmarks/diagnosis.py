@@ -569,10 +569,10 @@ class _Linear(torch.nn.Module):
 # ---- Rates ----------------------------------------------------------------------------------------------------------
 
 
-def wilson(right: int, n: int) -> list[float]:
-    """The share right / n and its 95 % interval (Wilson 1927): [share, low, high]; NaN without any."""
+def wilson(right: int, n: int) -> list[Any]:
+    """The share right / n and its 95 % interval (Wilson 1927): [share, low, high]; None without any."""
     if n == 0:
-        return [math.nan] * 3
+        return [None] * 3
     share = right / n
     return [round(value, 4) for value in (share, *interval(share, n))]
 

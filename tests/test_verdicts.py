@@ -239,8 +239,8 @@ def test_fakes_that_come_back_oscillate_and_fakes_that_get_somewhere_do_not() ->
     assert "oscillation" not in named(healthy_game(**{name: 0.6 * T for name in there}))
     turning = {"probe__turn__critic": -0.9, "probe__turn__generator": -0.9}
     assert "oscillation" not in named(healthy_game(**turning))
-    surer = named(healthy_game(**turning, **{name: 0.5 * x for name, x in there.items()}))["oscillation"]
-    alone = named(healthy_game(**{name: 0.5 * x for name, x in there.items()}))["oscillation"]
+    surer = named(healthy_game(**turning, **{name: 0.7 * x for name, x in there.items()}))["oscillation"]
+    alone = named(healthy_game(**{name: 0.7 * x for name, x in there.items()}))["oscillation"]
     assert surer.score > alone.score and surer.evidence["turn_critic"] == pytest.approx(-0.9)
 
 
@@ -260,7 +260,7 @@ def middle(aside: float) -> dict[str, float]:
 def test_a_wreck_is_no_posterior_collapse() -> None:
     """No latent in use and thousands of nats: thrown there by the first steps, not left unused."""
     found = named(coded(kl=13_000.0, probe__kl=13_000.0, probe__active=0.0))
-    assert "posterior-collapse" not in found and found["divergence"].evidence["kl"] == 13_000
+    assert "posterior-collapse" not in found and found["divergence"].evidence["kl"] > 12_000
 
 
 def test_since_is_where_the_measure_left_its_healthy_range() -> None:
@@ -396,7 +396,8 @@ def test_a_remedy_of_a_code_too(name: str) -> None:
 
 
 def _takes(name: str, source: str, known: dict[str, Any], what: str) -> None:
-    found = remedy(what, History({}, {**known, "best": 7000}))
+    long = 100 if "model.hold-images" in known["settings"] else 1  # networks that grow need time to
+    found = remedy(what, History({}, {**known, "until": long * known["until"], "best": long * 7000}))
     assert len(found) <= 1
     base = override(suited(PRESETS[name](), source), known["settings"])
     for dotted, value in found.items():

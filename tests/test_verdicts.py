@@ -241,7 +241,7 @@ def test_fakes_that_come_back_oscillate_and_fakes_that_get_somewhere_do_not() ->
     assert "oscillation" not in named(healthy_game(**turning))
     surer = named(healthy_game(**turning, **{name: 0.7 * x for name, x in there.items()}))["oscillation"]
     alone = named(healthy_game(**{name: 0.7 * x for name, x in there.items()}))["oscillation"]
-    assert surer.score > alone.score and surer.evidence["turn_critic"] == pytest.approx(-0.9)
+    assert surer.score > alone.score and surer.evidence["turn_critic"] == pytest.approx(-0.9, abs=0.02)
 
 
 def test_less_coverage_is_asked_of_fakes_in_the_middle_of_the_data() -> None:

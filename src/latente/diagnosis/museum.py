@@ -144,7 +144,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "under-regularised": _codes("under-regularised", {"objective.beta": 0.02}, {"objective.beta": 1.0}),
     "blurred": _codes("blurred", {"objective.sigma": "fixed", "objective.sigma-value": 0.4}, _OPTIMAL),
     "checkerboard": _game(
-        "checkerboard", "dcgan", _DCGAN | {"optim.lr": 0.5, "optim.critic-lr": 2e-4}, {"optim.lr": 2e-4}, minutes=1.0
+        "checkerboard", "dcgan", _DCGAN | {"optim.lr": 1.0, "optim.critic-lr": 2e-4}, {"optim.lr": 2e-4}, minutes=1.0
     ),
     "divergence": _codes("divergence", {"optim.lr": 5.0}, {"optim.lr": 2e-3}),
     "undertrained": _codes("undertrained", {"training.images": Images(10_000)}, {"training.images": Images(400_000)}),

@@ -19,11 +19,12 @@ ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.es.md")
 PAGES = tuple(
     f"docs/{page}{ending}"
-    for page in ("adversarial", "evaluation", "diagnosis", "growing", "styles")
+    for page in ("adversarial", "evaluation", "diagnosis", "growing", "styles", "exploring", "editing")
     for ending in (".md", ".es.md")
 )
 DIAGNOSIS = ("docs/diagnosis.md", "docs/diagnosis.es.md")
 EVALUATION = ("docs/evaluation.md", "docs/evaluation.es.md")
+EXPLORING = ("interpolate", "walk", "arithmetic", "traversal", "mix", "truncation", "noise")
 SOURCE = ROOT / "src" / "latente"
 
 
@@ -60,7 +61,7 @@ def test_every_command_exists(name, capsys):
             assert cli.main([*words, "--dry-run"]) == 0, words
         if words[0] == "museum" and len(words) > 1:
             assert words[1] in (*EXHIBITS, DIRAC), words
-        if words[0] in ("evaluate", "compare", "diagnose", "museum"):
+        if words[0] in (*EXPLORING, "evaluate", "compare", "diagnose", "museum", "project", "directions", "edit"):
             flags = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--help"}
             assert all(flag in say(f"help.{words[0]}") for flag in flags), words
 

@@ -139,7 +139,7 @@ def test_layers_that_there_are_not(styled: Run, tmp_path: Path, monkeypatch: pyt
 def test_components_are_those_of_w(styled: Run) -> None:
     found = edit.components(styled, n=4, seed=3)
     vectors, shares = edit.principal(spaces.drawn(Styles(), 10_000, 3))
-    assert [one.name for one in found] == ["component-1", "component-2", "component-3", "component-4"]
+    assert [one.name for one in found] == ["pca-1", "pca-2", "pca-3", "pca-4"]
     assert [one.facts["share"] for one in found] == pytest.approx(shares[:4].tolist())
     assert torch.equal(found[2].vector, vectors[2])
 

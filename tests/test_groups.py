@@ -84,6 +84,33 @@ def test_a_condition_that_means_nothing(facts, condition, key, language):
     assert problem.value.key == key and condition.partition("=")[2] or condition.partition("=")[0] in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("condition", "spanish", "english"),
+    [
+        ("glasses=1", "anteojos: sí", "glasses: yes"),
+        ("beard=0", "barba: no", "beard: no"),
+        ("hair=curly", "peinado: rulos", "hair: curly"),
+        ("hair-red=0", "color de pelo: no colorado", "hair colour: not red"),
+        ("smile=1", "boca: feliz", "mouth: happy"),
+        ("mouth=0", "boca: al medio", "mouth: in the middle"),
+        ("pose_x=-1", "posición horizontal: izquierda", "horizontal position: left"),
+    ],
+)
+def test_conditions_in_words(condition, spanish, english):
+    for language, expected in (("es", spanish), ("en", english)):
+        set_language(language)
+        assert groups.said(FACES, [], condition) == expected
+
+
+def test_every_word_of_the_faces_can_be_said():
+    for word in caras.WORDS:
+        for value in "01":
+            assert groups.said(FACES, [], f"{word}={value}")
+    for factor in caras.FACTORS:
+        for value in factor.values or ("-1", "0", "1"):
+            assert groups.said(FACES, [], f"{factor.name}={value}")
+
+
 def test_sources_in_a_list(vae):
     place = ground(vae)
     found = group(place, "3, 5,test:0", "codes")
@@ -144,6 +171,16 @@ def test_samples_of_a_generator_are_read(gan, space, monkeypatch):
     chosen = images.mean((1, 2, 3)) > 0
     assert 5 <= chosen.sum() < 300
     torch.testing.assert_close(found.latents, (place.net.mapping(z) if space == "w" else z)[chosen])
+
+
+def test_factors_of_samples_are_read(gan, monkeypatch):
+    monkeypatch.setattr(groups, "SAMPLES", 100)
+    known = {"third": np.arange(100) % 3}
+    net = SimpleNamespace(factors={"third": 3}, predict_factors=lambda x: known if len(x) == 100 else None)
+    place = ground(gan)
+    found = group(place, "third=2", "z", reading(net, task="factors"))
+    z = place.net.prior(100, torch.Generator().manual_seed(0))
+    assert torch.equal(found.latents, z[2::3]) and "third" in found.name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

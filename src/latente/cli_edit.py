@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from latente.exploration.invert import Eyes, Projection
     from latente.run import Run
 
-_COLUMNS = 7  # strengths in a row
-_ROWS = 3.0  # the strength at the ends of a row of directions
+_COLUMNS = 5  # strengths in a row of an edit
+_MOST, _MANY = 3.0, 7  # the strength at the ends of a row of directions, and how many there are in it
 
 
 def project(argv: list[str]) -> int:
@@ -48,12 +48,10 @@ def project(argv: list[str]) -> int:
     photo = projections.read_photo(run, options["image"])
     found = _projected(run, net, photo, _which(net, run, options["space"]), options)
     where = projections.keep(run, name, photo, found)
-    _save(_projection_sheet(photo, found), out)
     facts = {space: projections.numbers(one) for space, one in found.items()}
     eyes = next(iter(found.values())).eyes
-    if options["json"]:
-        said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts, "picture": str(out)}
-        print(json.dumps(said, ensure_ascii=False))
+    said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts}
+    if _delivered("project", run, _projection_sheet(photo, found), said, out, options["json"]):
         return DONE
     for space, row in facts.items():
         print(say("project.line", space=say(f"project.space_{_key(space)}"), **_said(row)))
@@ -97,12 +95,11 @@ def directions(argv: list[str]) -> int:
     net, out = spaces.generator_of(run), options["out"] or Path("directions.png")
     labels = spaces.labels_of(run, 1, options["label"])
     latent = spaces.drawn(net, 1, seed, labels)
-    strengths = _strengths(_ROWS)
+    strengths = _strengths(_MOST, _MANY)
     rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
-    _save(_edit_sheet(rows, [_title(one) for one in found], strengths), out)
-    if options["json"]:
-        listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
-        print(json.dumps({"directions": listed, "picture": str(out)}, ensure_ascii=False))
+    listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
+    picture = _edit_sheet(rows, [_title(one) for one in found], strengths)
+    if _delivered("directions", run, picture, {"directions": listed}, out, options["json"]):
         return DONE
     for one in found:
         print(_title(one))
@@ -151,11 +148,9 @@ def edit(argv: list[str]) -> int:
     strengths = _strengths(2.0 if options["strength"] is None else options["strength"])
     row = edits.moved(net, space, latent, direction, strengths, labels, noise)
     label = name or say("edit.seed", seed=options["seed"] or 0)
-    _save(_edit_sheet([row], [label], strengths, _title(direction)), out)
     facts = {"direction": direction.name, "space": space, "strengths": strengths, "projection": name}
-    if options["json"]:
-        print(json.dumps(facts | {"picture": str(out)}, ensure_ascii=False))
-    else:
+    picture = _edit_sheet([row], [label], strengths, _title(direction))
+    if not _delivered("edit", run, picture, facts, out, options["json"]):
         print(say("edit.written", path=out))
     return DONE
 
@@ -194,9 +189,9 @@ def _which(net: Any, run: "Run", asked: str | None) -> tuple[str, ...]:
     return (asked,)
 
 
-def _strengths(most: float) -> list[float]:
+def _strengths(most: float, columns: int = _COLUMNS) -> list[float]:
     """From -most to most, 0 in the middle."""
-    return [most * (2 * i / (_COLUMNS - 1) - 1) for i in range(_COLUMNS)]
+    return [most * (2 * i / (columns - 1) - 1) for i in range(columns)]
 
 
 # --- Who looks, and who reads -----------------------------------------------------------------------------------------
@@ -289,19 +284,26 @@ def _title(one: "Direction") -> str:
     """A direction and what is known of it."""
     facts = one.facts
     if one.kind == "boundary":
-        shares = {key: f"{facts[key]:.0%}" for key in ("accuracy", "commonest")}
+        shares = {key: f"{100 * facts[key]:.0f} %" for key in ("accuracy", "commonest")}
         return say("edit.boundary", name=one.name, **shares)
     key = "edit.component" if one.kind == "components" else "edit.factor"
-    return say(key, name=one.name, share=f"{facts['share']:.0%}")
+    return say(key, name=one.name, share=f"{100 * facts['share']:.0f} %")
 
 
-def _save(picture: Any, out: Path) -> None:
+def _delivered(verb: str, run: "Run", picture: Any, facts: dict[str, Any], out: Path, as_json: bool | None) -> bool:
+    """Write a picture, and the numbers behind it beside it; print them if that was asked for, and say whether."""
     from latente import pictures
+    from latente.run import write
 
+    facts = {"command": verb, "run": str(run.folder), **facts, "picture": str(out)}
     try:
         pictures.save(picture, out)
+        write(out.with_suffix(".json"), facts)
     except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
         raise Problem("cli.cannot_write", path=out, reason=getattr(error, "strerror", None) or error) from None
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+    return bool(as_json)
 
 
 def _projection_sheet(photo: "Tensor", found: "dict[str, Projection]") -> Any:

@@ -45,9 +45,7 @@ def speeds(show: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     By forward differentiation; where a layer lacks it, by differentiating twice backwards.
     """
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # torch compiles some of its own derivatives, in a way that it calls out of date
+        with warnings.catch_warnings():  # torch calls a way of its own out of date
             warnings.simplefilter("ignore", DeprecationWarning)
             velocity: Tensor = torch.func.jvp(show, (t,), (torch.ones_like(t),))[1]
     except (NotImplementedError, RuntimeError):

@@ -63,7 +63,7 @@ def components(run: Run, n: int = 10, seed: int = 0) -> list[Direction]:
     for i in range(min(n, len(vectors))):
         facts = {"share": float(shares[i]), "samples": len(latents)}
         spread = _spread(latents, vectors[i])
-        found.append(Direction(f"component-{i + 1}", "components", home(net), vectors[i], spread, None, facts))
+        found.append(Direction(f"pca-{i + 1}", "components", home(net), vectors[i], spread, None, facts))
     return found
 
 

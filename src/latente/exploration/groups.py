@@ -57,7 +57,8 @@ def group(place: Ground, text: str, space: str, reader: Reader | None = None) ->
     else:
         facts, latents = _read(place, space, reader)
         latents = latents[torch.from_numpy(_chosen(place, facts, classes, words))]
-    return Group(say("explore.group", what=", ".join(words), n=len(latents)), latents)
+    told = ", ".join(said(facts, classes, word) for word in words)
+    return Group(say("explore.group", what=told, n=len(latents)), latents)
 
 
 def holds(facts: Known, classes: list[str], condition: str) -> NDArray[np.bool_]:
@@ -94,6 +95,35 @@ def holds(facts: Known, classes: list[str], condition: str) -> NDArray[np.bool_]
         raise Problem("explore.no_value", name=name, given=value, values="-1, 0, 1")
     found = thirds[value]
     return found
+
+
+def said(facts: Known, classes: list[str], condition: str) -> str:
+    """A condition that `holds` has taken, as a label says it in the language in force: "hair: curly"."""
+    name, _, value = condition.partition("=")
+    if name == "label" and "label" in facts:
+        return say("explore.class", name=value if value in classes else classes[int(value)])
+    if not set(facts) >= set(BY_NAME):
+        return say("explore.is", factor=name, value=value)
+    if name in ("glasses", "beard") and value in ("0", "1"):
+        return say(
+            "explore.is", factor=say(f"caras.{name}"), value=say("explore.yes" if value == "1" else "explore.no")
+        )
+    key = "explore.is" if name in BY_NAME or value == "1" else "explore.is_not"
+    if name in WORDS and name not in BY_NAME:
+        name, value = _factor_of(name)
+    elif not BY_NAME[name].values:
+        value = {"1": "high", "0": "middle", "-1": "low"}[value]
+    told = say("explore.middle") if value == "middle" else say(f"caras.{name}_{value}")
+    return say(key, factor=say(f"caras.{name}"), value=told)
+
+
+def _factor_of(word: str) -> tuple[str, str]:
+    """A word of `caras` that is no factor itself -> the factor and the value (or the end) that it names."""
+    if word in ("smile", "frown"):
+        return "mouth", "high" if word == "smile" else "low"
+    prefix, _, value = word.partition("-")
+    names = {"hair": ("hair", "hair_colour"), "eyes": ("eyes", "eye_colour")}.get(prefix, (prefix,))
+    return next(name for name in names if value in BY_NAME[name].values), value
 
 
 def _chosen(place: Ground, facts: Known, classes: list[str], words: list[str]) -> NDArray[np.int64]:

@@ -207,6 +207,29 @@ def test_a_shorter_run_scales_its_ramps_and_says_so(capsys):
     assert "greedy-images" in err
 
 
+def test_a_shorter_run_grows_faster_and_says_so(capsys):
+    assert run("train", "progan", "--images", "300k", "--model.fade-images", "10k", "--dry-run") == 0
+    out, err = capsys.readouterr()
+    model = json.loads(out)["model"]
+    assert (model["hold_images"], model["fade_images"]) == (30_000, 10_000) and "model.hold-images" in err
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_what_cannot_grow_is_said_in_a_sentence(pictures, tmp_path, monkeypatch, capsys, language):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LATENTE_CACHE", str(tmp_path / "cache"))
+    for wrong in (
+        ("--resolution", "28"),
+        ("--resolution", "16", "--model.start", "5"),
+        ("--resolution", "16", "--model.hold-images", "500k"),
+        ("--resolution", "16", "--cure.replay", "5000"),
+    ):
+        assert run("train", "progan", "--data", str(pictures), *wrong, "--lang", language) == 2
+        told = capsys.readouterr().err.strip()
+        assert "--" in told and told.endswith(".") and told.count("\n") < 8, told
+    assert not list(tmp_path.glob("runs/*")), "a start that fails leaves no folder"
+
+
 def test_from_train_to_sample(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LATENTE_CACHE", str(tmp_path / "cache"))

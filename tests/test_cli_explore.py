@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from latente import cli, pictures
+from latente import cli, pictures, training
 from latente.cli_arguments import parse_words, take_many
 from latente.exploration import sources
 from latente.messages import LANGUAGES, Problem, set_language
 from latente.run import Run
 from styles import Styles
 from test_films import durations
+from test_measure import on_points
 from test_sources import trained
 
 
@@ -33,6 +34,11 @@ def vae(shared_cache: Path, grey: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def reader(shared_cache: Path, grey: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained("classifier", grey, shared_cache, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return training.train(on_points("points:grid25"), out=tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -197,6 +203,8 @@ MISTAKES = [
     (["interpolate", "{gan}", "--seeds", "1,2", "--out", "a.bmp"], "a.bmp"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--out", "{text}/a.png"], "a.png"),
     (["interpolate", "{reader}", "--seeds", "1,2"], "{reader}"),
+    (["walk", "{points}"], "{points}"),
+    (["mix", "{points}"], "{points}"),
     (["walk", "{gan}", "--seeds", "1"], "walk"),
     (["walk", "{gan}", "--frames", "20000"], "20000"),
     (["walk", "{gan}", "--frames", "0"], "0"),
@@ -225,10 +233,10 @@ MISTAKES = [
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(("words", "named"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
-def test_a_mistake_is_one_sentence(words, named, language, gan, vae, reader, tmp_path, capsys, monkeypatch):
+def test_a_mistake_is_one_sentence(words, named, language, gan, vae, reader, points, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     places = {"text": tmp_path / "notes.png", "empty": tmp_path / "empty", "gan": gan.folder, "vae": vae.folder}
-    places["reader"] = reader.folder
+    places |= {"reader": reader.folder, "points": points.folder}
     places["text"].write_text("no image")
     places["empty"].mkdir()
     assert cli.main([*[word.format(**places) for word in words], "--lang", language]) == 2

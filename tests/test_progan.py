@@ -345,3 +345,18 @@ def test_each_level_has_its_batch() -> None:
     assembly = game(model={"batches": (12, 4)})
     assert [assembly.batch_at(clock) for clock in (0, 15, 16, 10**6)] == [12, 12, 4, 4]
     assert game().batch_at(0) == 8
+
+
+def test_probes_run_while_networks_grow() -> None:
+    """A spectrum is taken of whole images alone: pixels doubled up look like a checkerboard, and are none."""
+    shape = (1, 16, 16)
+    assembly = game(shape=shape)
+    state = assembly.state
+    found = []
+    for clock in (0, 24, 40, 56, 64):  # 4, 8 fading in, 8, 16 fading in, 16 pixels
+        state.images = clock
+        assembly.step(state, Stream(image_set(24, shape)).take(0, 8))
+        row = assembly.probe(state)
+        assert row and all(math.isfinite(value) for value in row.values())
+        found.append("probe/sharpness" in row)
+    assert found == [False, False, False, False, True]

@@ -67,6 +67,15 @@ def test_interpolation_one_image_at_a_time(gan):
     assert film.facts["sources"] == ["3", "5", "8"] and film.facts["checkpoint"] == 64
 
 
+def test_photos_stand_above_what_was_found_of_them(vae):
+    place = ground(vae)
+    sheet, _ = ways.interpolate(place, sources(place, "3", "test:0"), steps=3)
+    photos, way = sheet.blocks
+    pixels = place.dataset.test.gather(np.array([0])).numpy()[0]
+    assert np.array_equal(photos.cells[0][0], pixels) and len(photos.cells[0]) == 1, "the seed is no photo"
+    assert np.array_equal(photos.cells[1][0], way.cells[0][-1])
+
+
 def test_a_walk_passes_through_its_images(gan):
     for place, space in ((ground(gan), "z"), (Ground(gan, Styles()), "w")):
         some = sources(place, "1", "2", "3")

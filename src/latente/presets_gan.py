@@ -123,7 +123,7 @@ def on_points(config: RunConfig, dimensions: int) -> RunConfig:
     """
     assert isinstance(config.objective, AdversarialObjective) and isinstance(config.optim, AdversarialOptim)
     optim = replace(config.optim, beta1=0.0, beta2=0.99, decay="cosine")
-    objective = config.objective
+    objective = replace(config.objective, path_length=0.0)  # which is of styles
     line, penalised = dimensions == 1, objective.penalty == "r1+r2"
     steps, shown = 12_000 if line else 10_000 if penalised else 14_000, 256 * optim.critic_steps
     if line:

@@ -61,7 +61,7 @@ class Panel:
         if not fakes.isfinite().all():
             return {}
         f = probes.features(fakes)
-        columns = self._spread(fakes, f) | self._copies(f)
+        columns = self._spread(fakes, f, whole(generator)) | self._copies(f)
         columns |= self._ranks(critic, fakes, labels)
         if self.reader is not None:
             shares = probes.class_shares(self.reader(fakes).cpu(), len(self.dataset.train.classes))
@@ -81,8 +81,9 @@ class Panel:
         images = [net.decode(z[part], None if labels is None else labels[part]) for part in parts]
         return torch.cat(images).float(), labels
 
-    def _spread(self, fakes: Tensor, f: Tensor) -> dict[str, float]:
-        """Fakes and their features against training images, and against held-out ones."""
+    def _spread(self, fakes: Tensor, f: Tensor, whole: bool) -> dict[str, float]:
+        """Fakes and their features against training images, and against held-out ones; their spectrum too if they have
+        their whole size."""
         columns: dict[str, float] = {}
         reals, held_out = self.training, self.held_out
         if len(reals.images) >= FEWEST:
@@ -96,7 +97,7 @@ class Panel:
             found = neighbourhoods(held_out.features.cpu(), f[: len(held_out.images)].cpu())
             for name in ("precision", "recall", "density", "coverage"):
                 columns[f"probe/{name}"] = getattr(found, name)
-        if min(fakes.shape[2:]) >= spectrum.LEAST:
+        if whole and min(fakes.shape[2:]) >= spectrum.LEAST:
             columns["probe/checkerboard"] = spectrum.checkerboard(fakes, reals.images)
             columns["probe/sharpness"] = spectrum.sharpness(fakes, reals.images)
         return columns
@@ -216,6 +217,13 @@ class Panel:
         if min(len(self.held_out.images), len(self.dataset.train)) < FEWEST:
             return None
         return probes.copying(probes.likeness(self.held_out.features, *self._all))
+
+
+def whole(net: Any) -> bool:
+    """Whether a network makes images of full size. One that still grows shows fewer pixels doubled up, whose edges are
+    no fault of its layers."""
+    grown = getattr(net, "grown", None)
+    return grown is None or (4 << int(grown[0]) == net.image_shape[-1] and float(grown[1]) == 1)
 
 
 def panel_of(

@@ -18,7 +18,7 @@ from torch import Tensor
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
 from latente.exploration.spaces import show
-from latente.exploration.ways import notes
+from latente.exploration.ways import notes, of_photos
 from latente.messages import Problem, say
 from latente.pictures import to_pixels
 
@@ -93,7 +93,7 @@ def mix(
     net = place.net
     down, across = (place.all_of(some, "w+").view(len(some), net.layers, -1) for some in (rows, columns))
     of_rows, of_columns = place.images(down.flatten(1), "w+"), place.images(across.flatten(1), "w+")
-    blocks = []
+    blocks = of_photos(place, (*rows, *columns), "w+")
     for name, layers in which:
         cells: list[list[Cell]] = [[None, *of_columns]]
         for i in range(len(rows)):

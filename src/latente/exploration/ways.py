@@ -12,6 +12,7 @@ from latente.exploration.paths import loop, shift, through
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
 from latente.messages import Problem, say
+from latente.pictures import to_pixels
 
 STRIP = 12  # frames beside one another
 STRENGTHS = (0.5, 1.0, 1.5, 2.0)
@@ -72,9 +73,22 @@ def interpolate(
     places = [k / (steps - 1) for k in range((len(sources) - 1) * (steps - 1) + 1)]
     columns = [sources[round(t)].name if t == round(t) else number(t % 1) for t in places]
     names = [say(f"explore.way_{way.how}", space=space_name(way.space)) for way in asked]
-    sheet = Sheet(say("explore.title_interpolate"), [Block(rows, names, columns)], notes(place, _told(asked)))
+    blocks = [*of_photos(place, sources, asked[-1].space), Block(rows, names, columns)]
+    sheet = Sheet(say("explore.title_interpolate"), blocks, notes(place, _told(asked)))
     facts = place.facts("interpolate", sources=[one.word for one in sources], steps=steps, places=places)
     return sheet, Film(frames, facts | {"ways": [way._asdict() for way in asked], "latents": latents})
+
+
+def of_photos(place: Ground, sources: Sequence[Source], space: str) -> list[Block]:
+    """The photos among the sources above what their latents look like, [] if there are none: a latent found for a photo
+    is not the photo."""
+    real = [one for one in sources if one.photo is not None]
+    if not real:
+        return []
+    photos = to_pixels(torch.cat([one.photo for one in real if one.photo is not None]).numpy())
+    found = place.images(place.all_of(real, space), space)
+    rows = [say("explore.photo"), say("explore.found_in", space=space_name(space))]
+    return [Block([list(photos), list(found)], rows, [one.name for one in real], say("explore.photos_found"))]
 
 
 def _told(asked: Sequence[Way]) -> list[str]:

@@ -51,10 +51,10 @@ def progan_r1() -> RunConfig:
 def stylegan() -> RunConfig:
     """The paper's configuration F, sized for two CPU cores at 32 pixels.
 
-    64 and 128 pixels: --model.width 64 --model.widest 128, where a GPU is at hand. 256 and more: --model.width 512
-    --model.widest 512 --model.latent 512 --objective.gamma 10 --objective.every 1, --model.hold-images and
-    --model.fade-images 600k, 25 million images: the paper's. Gamma: see `progan_r1`; StyleGAN2-ADA's rule, 0.0002
-    resolution^2 / batch, says 0.006 at 32 pixels, and R3GAN's for faces of 64, brought to 32, 0.5 falling to 0.05.
+    64 and 128 pixels: --model.width 64 --model.widest 128 --objective.gamma 1, on a GPU. 256 and more, the paper's:
+    --model.width 512 --model.widest 512 --model.latent 512 --objective.gamma 10 --objective.every 1 --images 25M, and
+    --model.hold-images and --model.fade-images of 600k. Gamma: see `progan_r1`; StyleGAN2-ADA's rule, 0.0002
+    resolution^2 / batch, says 0.0064 at 32 pixels, and R3GAN's for faces of 64, brought to 32, 0.5 falling to 0.05.
     """
     return RunConfig(
         preset="stylegan",
@@ -71,8 +71,8 @@ def stylegan2() -> RunConfig:
     """The paper's configuration F, sized for two CPU cores at 32 pixels, with R1 every 16th step and the path length
     penalty every 4th.
 
-    64 and 128 pixels: --model.width 64 --model.widest 128, where a GPU is at hand. 256 and more: --model.width 1024
-    --model.widest 512 --model.latent 512 --objective.gamma 10, 25 million images: the paper's.
+    64 and 128 pixels: --model.width 64 --model.widest 128 --objective.gamma 1, on a GPU. 256 and more, the paper's:
+    --model.width 1024 --model.widest 512 --model.latent 512 --objective.gamma 10, 25 million images.
     """
     return replace(
         stylegan(),

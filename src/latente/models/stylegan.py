@@ -153,7 +153,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(EqualConv2d(count, image_shape[0], 1) for count in c)
         self.register_buffer("w_mean", torch.zeros(model.latent))
         self.register_buffer("path_mean", torch.zeros(()))
-        self.register_buffer("grown", torch.tensor(Growth(model, image_shape[1]).at(0), dtype=torch.float64))
+        self.register_buffer("grown", torch.tensor(Growth(model, image_shape[1]).at(0)))
         for layer, size in enumerate(self.sides()):
             self.register_buffer(f"noise_{layer}", torch.randn(1, 1, size, size))
 

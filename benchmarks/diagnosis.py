@@ -246,7 +246,7 @@ def _unseen_world(rng: np.random.Generator) -> World:
 
 
 CALIBRATION_RUNS = Split("calibration", 1, ((32, 32), (64, 64)), _calibration_world, 9, ("fashion-mnist",), 16)
-UNSEEN_RUNS = Split("unseen", 2, ((24, 24), (48, 48)), _unseen_world, 16, ("mnist",), 16)
+UNSEEN_RUNS = Split("unseen", 3, ((20, 20), (40, 40)), _unseen_world, 16, ("mnist",), 16)
 
 
 def _rates(rng: np.random.Generator, lr: float, critic_lr: float, spread: float = 1.5) -> dict[str, float]:
@@ -380,7 +380,7 @@ CODES: dict[str, tuple[Callable[[np.random.Generator], dict[str, Any]], int, int
     "balanced": (lambda rng: {"objective.beta": float(rng.uniform(0.8, 1.25))}, 6, 20),
     "pressed": (lambda rng: {"objective.beta": float(rng.uniform(4, 16))}, 4, 12),
     "loose": (lambda rng: {"objective.beta": float(10 ** rng.uniform(-2, -1))}, 4, 12),
-    "coarse": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(0.35, 0.6))}, 4, 12),
+    "coarse": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(0.5, 0.9))}, 4, 12),
     "mute": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(2, 5))}, 4, 12),
 }
 _VERDICT = {"pressed": "over-regularised", "coarse": "blurred"}  # what an error that is too large is called

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from latente.diagnosis import probes, spectrum
@@ -114,10 +115,10 @@ def against(training: Tensor) -> tuple[Tensor, Tensor]:
 def test_likeness_against_a_loop() -> None:
     training, f = normal(70, 5), normal(6, 5, seed=1)
     oracle = np.sort(cdist(f.numpy(), training.numpy()), 1)[:, :10]
-    found = probes.likeness(f, *against(training), around=10)
+    found = probes.likeness(probes.nearby(f, *against(training), around=10))
     assert np.allclose(found.numpy(), oracle[:, 0] / oracle.mean(1), rtol=1e-4)
     everything = np.sort(cdist(f.numpy(), training.numpy()), 1)  # fewer images than the neighbours asked for
-    found = probes.likeness(f, *against(training), around=100)
+    found = probes.likeness(probes.nearby(f, *against(training), around=100))
     assert np.allclose(found.numpy(), everything[:, 0] / everything.mean(1), rtol=1e-4)
 
 
@@ -127,10 +128,10 @@ def test_copies_are_called_and_new_images_are_not() -> None:
     training, held_out = normal(2000, 12), normal(400, 12, seed=1)
     training[:400] *= 0.1  # a class of simple images
     held_out[:80] *= 0.1
-    calibrated = probes.copying(probes.likeness(held_out, *against(training)))
+    calibrated = probes.copying(probes.likeness(probes.nearby(held_out, *against(training))))
 
     def copies(f: Tensor) -> float:
-        return probes.below(probes.likeness(f, *against(training)), calibrated)
+        return probes.below(probes.likeness(probes.nearby(f, *against(training))), calibrated)
 
     assert copies(held_out) == pytest.approx(0.05, abs=0.003)
     assert copies(normal(400, 12, seed=2)) < 0.1
@@ -142,16 +143,33 @@ def test_copies_are_called_and_new_images_are_not() -> None:
     assert copies(torch.cat([training[:40], normal(360, 12, seed=6)])) == pytest.approx(0.1 + 0.9 * 0.05, abs=0.04)
 
 
+def test_the_vote_of_neighbours_against_scikit_learn() -> None:
+    """scikit-learn breaks ties by the smaller label and ours by the nearest image, so ties are checked apart."""
+    training, f = normal(300, 6), normal(40, 6, seed=1)
+    labels = torch.from_numpy(np.random.default_rng(2).integers(0, 4, 300))
+    near = probes.nearby(f, *against(training))
+    votes = probes.vote(near, labels, 4).numpy()
+    order = np.argsort(cdist(f.numpy(), training.numpy()), 1)[:, :5]
+    for row, vote in zip(labels.numpy()[order], votes, strict=True):
+        counts = np.bincount(row, minlength=4)
+        best = np.flatnonzero(counts == counts.max())
+        assert vote == (row[0] if row[0] in best else best[0])
+    oracle = KNeighborsClassifier(5).fit(training.numpy(), labels.numpy()).predict(f.numpy())
+    counts = [np.sort(np.bincount(row, minlength=4)) for row in labels.numpy()[order]]
+    clear = np.array([count[-1] > count[-2] for count in counts])
+    assert clear.sum() > 15 and (votes == oracle)[clear].all()
+
+
 def test_a_copy_is_exact_even_far_from_the_origin() -> None:
     """What rounding leaves of a matrix product would be a tenth here."""
     training = normal(500, 8) + 100
-    assert probes.likeness(training[:5], *against(training)).max() == 0
+    assert probes.likeness(probes.nearby(training[:5], *against(training))).max() == 0
 
 
 def test_a_set_with_duplicates_is_copied_too() -> None:
     half = normal(300, 8)
     training = torch.cat([half, half])
-    assert probes.likeness(half, *against(training)).max() == 0
+    assert probes.likeness(probes.nearby(half, *against(training))).max() == 0
 
 
 # ---- The critic -----------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_new_images_of_the_same_distribution_are_healthy() -> None:
     data = world()
     fresh = world(512, 1, seed=7).train.images
     row = Panel(data, CPU).game(shown(fresh), Brightness())
-    assert columns(row) - {"support"} == GAME
+    assert columns(row) - {"support"} == GAME | {f"class/{k}" for k in range(len(data.train.classes))}
     assert row["probe/diversity"] == pytest.approx(1, abs=0.05)
     assert row["probe/duplicates"] < 0.05 and row.get("probe/support", np.inf) > 2000
     assert row["probe/coverage"] > 0.9 and row["probe/density"] == pytest.approx(1, abs=0.15)
@@ -92,6 +92,21 @@ def test_new_images_of_the_same_distribution_are_healthy() -> None:
     assert row["probe/critic/ahead"] == pytest.approx(0.5, abs=0.08)
     assert row["probe/critic/beats"] == pytest.approx(0.5, abs=0.08)
     assert max(abs(row[f"probe/path/{i}"]) for i in range(8)) < 0.3
+
+
+def test_classes_are_counted_where_neighbours_can_tell_them() -> None:
+    data = world()
+    one = data.train.images[data.train.labels == 1]
+    row = Panel(data, CPU).game(shown(one), Brightness())
+    assert row["probe/class/1"] > 0.9 and row["probe/class/0"] < 0.1
+    assert Panel(data, CPU, reader=lambda x: torch.zeros(len(x), dtype=torch.int64)).game(shown(one), Brightness())[
+        "probe/class/0"
+    ] == pytest.approx(1), "a classifier is asked before the neighbours"
+    by_chance = np.random.default_rng(0).permutation(data.train.labels)
+    mixed = replace(data, train=replace(data.train, labels=by_chance))
+    assert not [name for name in Panel(mixed, CPU).game(shown(one), Brightness()) if "class" in name]
+    unknown = replace(data, train=replace(data.train, labels=None, classes=()))
+    assert not [name for name in Panel(unknown, CPU).game(shown(one), Brightness()) if "class" in name]
 
 
 def test_a_perfect_copy_of_the_training_set_is_called() -> None:
@@ -406,7 +421,8 @@ def test_classes_as_a_classifier_reads_them(finished: Run, blobs: Path, tmp_path
     fakes, _ = panel.made(finished.network(averaged=False), panels.FAKES)
     read = classifier.network().predict(fakes)
     assert shares == [(read == k).double().mean().item() for k in range(3)]
-    assert {k: v for k, v in found.items() if "class" not in k} == measure(finished)
+    alone = measure(finished)  # without a classifier neighbours vote
+    assert {k: v for k, v in found.items() if "class" not in k} == {k: v for k, v in alone.items() if "class" not in k}
     assert measure(classifier) == {}
     with pytest.raises(Problem, match="classifier"):
         measure(finished, classifier=finished)
@@ -432,4 +448,5 @@ def test_points_have_no_pixels_and_nothing_to_copy() -> None:
 def test_small_pictures_have_no_spectrum() -> None:
     images = image_set(60)
     assembly = assemble(toy("dcgan"), Dataset(images, image_set(40, seed=1), {}, Path()), CPU)
-    assert columns(assembly.probe(assembly.state)) - {"support"} == GAME - {"checkerboard", "sharpness"}
+    classes = {f"class/{k}" for k in range(len(images.classes))}
+    assert columns(assembly.probe(assembly.state)) - {"support"} == GAME - {"checkerboard", "sharpness"} | classes

@@ -26,6 +26,7 @@ CODED = 256  # images that an encoder is shown, and new ones that it makes
 COMPARED = 64  # of those, that are held against the training set
 TRAINING = 100_000  # training images that copies are looked for among; of larger sets, an evenly spaced part
 FEWEST = 20  # images of a split, without which it says nothing
+LEGIBLE = 0.7  # share of held-out images whose class neighbours must tell: digits 0.95, clothes 0.8
 DIRECTIONS = 8
 _AT_ONCE = 256
 
@@ -50,7 +51,7 @@ class Panel:
     binarisation: Binarisation = "none"  # one that lasts
     packing: int = 1  # images a decision of the critic
     at_once: int = 64  # images that the critic is shown together: as in training, where it compares them
-    reader: Callable[[Tensor], Tensor] | None = None  # images -> labels [n], of a classifier
+    reader: Callable[[Tensor], Tensor] | None = None  # images -> labels [n], of a classifier; None: neighbours vote
 
     # ---- A game of two
 
@@ -61,11 +62,10 @@ class Panel:
         if not fakes.isfinite().all():
             return {}
         f = probes.features(fakes)
-        columns = self._spread(fakes, f, whole(generator)) | self._copies(f)
-        columns |= self._ranks(critic, fakes, labels)
-        if self.reader is not None:
-            shares = probes.class_shares(self.reader(fakes).cpu(), len(self.dataset.train.classes))
-            columns |= {f"probe/class/{k}": share for k, share in enumerate(shares)}
+        columns = self._spread(fakes, f, whole(generator)) | self._ranks(critic, fakes, labels)
+        if not self.points:
+            near = probes.nearby(f, *self._all)
+            columns |= self._copies(near) | self._classes(fakes, near)
         return probes.finite(columns)
 
     def made(self, net: Any, n: int) -> tuple[Tensor, Tensor | None]:
@@ -102,11 +102,23 @@ class Panel:
             columns["probe/sharpness"] = spectrum.sharpness(fakes, reals.images)
         return columns
 
-    def _copies(self, f: Tensor) -> dict[str, float]:
+    def _copies(self, near: probes.Nearby) -> dict[str, float]:
         """Points are left out: a world draws its own, and there is nothing to learn by heart."""
-        if self.points or self._copying is None:
+        if self._copying is None:
             return {}
-        return {"probe/copies": probes.below(probes.likeness(f, *self._all), self._copying)}
+        return {"probe/copies": probes.below(probes.likeness(near), self._copying)}
+
+    def _classes(self, fakes: Tensor, near: probes.Nearby) -> dict[str, float]:
+        """The share of each class among fakes [n, C, H, W], read by a classifier; without one, by the training images
+        that are nearest, if those read held-out images well enough."""
+        classes = len(self.dataset.train.classes)
+        if self.reader is not None:
+            read = self.reader(fakes).cpu()
+        elif self._labels is not None and self._legible:
+            read = probes.vote(near, self._labels, classes).cpu()
+        else:
+            return {}
+        return {f"probe/class/{k}": share for k, share in enumerate(probes.class_shares(read, classes))}
 
     def _ranks(self, critic: nn.Module, fakes: Tensor, labels: Tensor | None) -> dict[str, float]:
         """How the critic ranks images, whatever its logits mean."""
@@ -153,7 +165,7 @@ class Panel:
             again, originals = net.decode(mean, labels).float(), shown.images[: len(mean)]
             columns["probe/sharpness"] = spectrum.sharpness(again, originals)
             columns["probe/sharpness/samples"] = spectrum.sharpness(samples, originals)
-        return probes.finite(columns | self._copies(probes.features(samples[:COMPARED])))
+        return probes.finite(columns | self._copies(probes.nearby(probes.features(samples[:COMPARED]), *self._all)))
 
     def _latents(self, net: Any, codes: Tensor, n: int) -> Tensor:
         """n latents [n, d]. A prior that is fitted to the codes of the training set is not fitted now: in its place
@@ -214,9 +226,30 @@ class Panel:
     @cached_property
     def _copying(self) -> float | None:
         """The likeness of a copy; None where there are too few images to tell."""
-        if min(len(self.held_out.images), len(self.dataset.train)) < FEWEST:
+        if self.points or min(len(self.held_out.images), len(self.dataset.train)) < FEWEST:
             return None
-        return probes.copying(probes.likeness(self.held_out.features, *self._all))
+        return probes.copying(probes.likeness(self._real))
+
+    @cached_property
+    def _real(self) -> probes.Nearby:
+        """The training images around held-out ones."""
+        return probes.nearby(self.held_out.features, *self._all)
+
+    @cached_property
+    def _labels(self) -> Tensor | None:
+        """Labels of the training images [N] that fakes are held against; None without two classes or more."""
+        train = self.dataset.train
+        if train.labels is None or len(train.classes) < 2 or len(train) < FEWEST:
+            return None
+        return torch.from_numpy(train.labels[train.spread(TRAINING)]).to(self.device)
+
+    @cached_property
+    def _legible(self) -> bool:
+        """Whether held-out images are mostly of the class that the training images around them say."""
+        if self._labels is None or self.held_out.labels is None or len(self.held_out.labels) < FEWEST:
+            return False
+        read = probes.vote(self._real, self._labels, len(self.dataset.train.classes))
+        return bool((read == self.held_out.labels).double().mean() >= LEGIBLE)
 
 
 def whole(net: Any) -> bool:

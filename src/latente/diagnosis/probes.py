@@ -12,6 +12,7 @@ Legend
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor
 BLOCKS = 8  # averages a side, about
 CLOSE = 0.01  # quantile of the reals' nearest distances: what is closer is a duplicate
 COPIED = 0.05  # share of held-out images that are called copies
+VOTERS = 5  # training images that say which class a fake is of
 AROUND = 50  # neighbours that say how far apart training images are there (Carlini et al. 2023)
 ACTIVE = 0.01  # variance of a posterior mean above which its latent is active (Burda et al. 2016)
 _AT_ONCE = 128  # rows of the distances to all training images
@@ -86,7 +88,7 @@ def support(apart: Tensor, closer: float) -> float:
 
 
 def class_shares(labels: Tensor, classes: int) -> list[float]:
-    """The share of each class among labels [n], as a classifier gives them."""
+    """The share of each class among labels [n], as somebody reads them."""
     counted: list[float] = (torch.bincount(labels, minlength=classes).double() / len(labels)).tolist()
     return counted
 
@@ -94,22 +96,43 @@ def class_shares(labels: Tensor, classes: int) -> list[float]:
 # ---- Whether they copy the training set -----------------------------------------------------------------------------
 
 
-def likeness(f: Tensor, training: Tensor, squares: Tensor, around: int = AROUND) -> Tensor:
+class Nearby(NamedTuple):
+    """The training images that rows lie next to."""
+
+    apart: Tensor  # [n, around] distances, in no order
+    which: Tensor  # [n, around] their indices
+
+
+def nearby(f: Tensor, training: Tensor, squares: Tensor, around: int = AROUND) -> Nearby:
+    """The `around` nearest of the training images to each row. f [n, F], training [N, F], squares [N]: their squared
+    lengths."""
+    around = min(around, len(training))
+    apart, which = [], []
+    for part in torch.split(f, _AT_ONCE):
+        ordered = torch.addmm(squares, part, training.T, alpha=-2)  # [n, N], less |f|^2, which orders nothing
+        which.append(ordered.topk(around, largest=False, sorted=False).indices)
+        apart.append((part[:, None] - training[which[-1]]).norm(dim=2))  # exact
+    return Nearby(torch.cat(apart), torch.cat(which))
+
+
+def likeness(near: Nearby) -> Tensor:
     """How much closer each row is to its nearest training image than such images lie to each other there: [n].
 
-    The distance to the nearest over the mean distance to the `around` nearest (Carlini et al. 2023, 2301.13188,
-    equation 1): 0 for a copy, near 1 for an image that resembles many alike. Unlike the bare distance it is not fooled
-    by blurred images or by simple ones, which are close to everything. f [n, F], training [N, F], squares [N]: their
-    squared lengths.
+    The distance to the nearest over the mean distance to those around (Carlini et al. 2023, 2301.13188, equation 1): 0
+    for a copy, near 1 for an image that resembles many alike. Unlike the bare distance it is not fooled by blurred
+    images or by simple ones, which are close to everything.
     """
-    around = min(around, len(training))
-    found = []
-    for part in torch.split(f, _AT_ONCE):
-        apart = torch.addmm(squares, part, training.T, alpha=-2)  # [n, N], less |f|^2, which orders nothing
-        close = training[apart.topk(around, largest=False, sorted=False).indices]  # [n, around, F]
-        exact = (part[:, None] - close).norm(dim=2)
-        found.append(exact.amin(1) / exact.mean(1).clamp_min(1e-12))
-    return torch.cat(found)
+    return near.apart.amin(1) / near.apart.mean(1).clamp_min(1e-12)
+
+
+def vote(near: Nearby, labels: Tensor, classes: int) -> Tensor:
+    """The commonest label among the VOTERS nearest training images of each row, the nearest one's where some are as
+    common: labels [N] of them all -> [n]."""
+    nearest = near.apart.topk(min(VOTERS, near.apart.shape[1]), largest=False).indices  # nearest first
+    given = labels[near.which.gather(1, nearest)]  # [n, voters]
+    counts = F.one_hot(given, classes).sum(1).double()  # [n, K]
+    counts.scatter_add_(1, given[:, :1], torch.full_like(counts[:, :1], 0.5))
+    return counts.argmax(1)
 
 
 def copying(likeness_of_reals: Tensor) -> float:

@@ -128,6 +128,12 @@ def test_layers_that_there_are_not(styled: Run, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Problem) as problem:
         edit.factorised(styled, layers=(0, 3))
     assert problem.value.key == "edit.layers"
+    with monkeypatch.context() as patch:  # a network of which the last layer has not grown yet
+        patch.setattr(edit, "first_weights", lambda net, known=edit.first_weights: known(net)[:2])
+        assert edit.factorised(styled, n=1, layers=(1, 2))[0].layers == (1, 2)
+        with pytest.raises(Problem, match="1") as problem:
+            edit.factorised(styled, layers=(2, 2))
+        assert problem.value.key == "edit.layers"
     with pytest.raises(Problem) as problem:
         edit.factorised(of(Plane(), tmp_path / "other", monkeypatch), layers=(0, 1))
     assert problem.value.key == "edit.no_layers"

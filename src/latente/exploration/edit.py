@@ -77,6 +77,8 @@ def factorised(run: Run, n: int = 10, layers: tuple[int, int] | None = None, see
     if not weights:
         raise Problem("edit.no_first_layer", folder=run.folder)
     chosen = [a for layer, a in weights if layers is None or layers[0] <= layer <= layers[1]]
+    if layers is not None and not chosen:  # they have not grown yet
+        raise Problem("edit.layers", given="{}-{}".format(*layers), last=max(layer for layer, _ in weights))
     vectors, values = stretched(torch.cat(chosen))
     latents = drawn(net, SAMPLES, seed, labels_of(run, SAMPLES))
     where = "" if layers is None else "{}-{}-".format(*layers)

@@ -70,7 +70,7 @@ def holds(facts: Known, classes: list[str], condition: str) -> NDArray[np.bool_]
     name, _, value = condition.partition("=")
     found: NDArray[np.bool_]
     if name == "label" and "label" in facts:
-        wanted = classes.index(value) if value in classes else int(value) if value.isdigit() else -1
+        wanted = classes.index(value) if value in classes else int(value) if value.isdecimal() else -1
         if not 0 <= wanted < len(classes):
             raise Problem("explore.no_class", given=value, near=nearest(value, classes))
         found = np.equal(facts["label"], wanted)

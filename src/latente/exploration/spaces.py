@@ -32,6 +32,15 @@ def home(net: Any) -> str:
     return "w" if isinstance(net, StyleDecoder) else spaces(net)[0]
 
 
+def grown(net: Any) -> int | None:
+    """Pixels a side that a network which grows has reached, None of any other and of one that is full grown."""
+    stage = getattr(net, "grown", None)  # level and its weight
+    if stage is None:
+        return None
+    reached = 4 << int(stage[0])
+    return reached if reached < net.image_shape[1] else None
+
+
 def generator_of(run: Run) -> Any:
     """The network of a run that makes images. Problem if it makes none."""
     if decoder_of(run.config) is None or run.dataset.get("kind") == "points":

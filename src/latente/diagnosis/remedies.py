@@ -22,6 +22,7 @@ NEW_RUN = ("cure.spectral-norm", "model.width")  # settings that change a networ
 _STRAYED = 3.0  # times the preset's own value, either way
 _LABELLED = ("minimax", "non-saturating", "least-squares")  # costs that label smoothing knows
 _MOST = 2**30  # bytes of a store of past fakes
+_EQUALISED = ("progan", "stylegan", "stylegan2")  # families whose layers are scaled in their own way
 _RATE = 1e-12  # no learning rate at all
 
 
@@ -71,7 +72,10 @@ def _collapse(history: History) -> Candidates:
     yield from _replay(history)
     if gamma > 0 and history.setting("objective.penalty") in ("r1", "r2", "r1+r2", "dragan"):
         yield "objective.gamma", _short(4 * gamma)
-    yield "cure.spectral-norm", True
+    if history.facts.get("family") not in _EQUALISED:
+        yield "cure.spectral-norm", True
+    elif not history.setting("cure.instance-noise"):
+        yield "cure.instance-noise", 0.1
 
 
 def _cycling(history: History) -> Candidates:
@@ -123,7 +127,8 @@ def _momentum(history: History) -> Candidates:
 def _replay(history: History) -> Candidates:
     batch, shape = history.setting("training.batch", 64), history.facts.get("image_shape", (1,))
     size = min(50 * batch, _MOST // (4 * prod(shape)))
-    if not history.setting("cure.replay") and size >= batch:
+    grows = history.facts.get("family") in ("progan", "stylegan") and history.setting("model.start", 0) > 0
+    if not history.setting("cure.replay") and size >= batch and not grows:  # past fakes have another size
         yield "cure.replay", size
 
 

@@ -21,9 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from latente.data.datasets import load
 from latente.data.stream import condition, see, seen_as
-from latente.exploration.spaces import drawn, generator_of, home, labels_of, show, shown
+from latente.exploration.spaces import dataset_of, drawn, generator_of, home, labels_of, show, shown
 from latente.messages import Problem, nearest
 from latente.models import StyleDecoder
 from latente.run import Run, write
@@ -168,8 +167,8 @@ def boundary(latents: NDArray[Any], shows: NDArray[np.bool_], seed: int = 0) -> 
 
 @torch.no_grad()
 def codes(run: Run, net: Any) -> Tensor:
-    """Codes [n, d] of training images, `SAMPLES` at most."""
-    images = load(run.config.data).train
+    """Codes [n, d] of training images, `SAMPLES` at most. Problem if they are not those of the run."""
+    images = dataset_of(run).train
     told = getattr(run.config.model, "conditional", False)
     parts = []
     for indices in np.array_split(images.spread(SAMPLES), -(-min(len(images), SAMPLES) // 500)):

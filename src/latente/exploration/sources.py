@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latente.data.datasets import Dataset, load
+from latente.data.datasets import Dataset
 from latente.data.stream import see, seen_as
 from latente.exploration.invert import STEPS, Eyes, project
 from latente.exploration.projections import kept, kept_photo, read_kept, read_photo
-from latente.exploration.spaces import generator_of, labels_of, shown, spaces
+from latente.exploration.spaces import dataset_of, generator_of, labels_of, shown, spaces
 from latente.messages import Problem, say
 from latente.models import ImageEncoder, StyleDecoder
 from latente.pictures import to_pixels
@@ -96,11 +96,7 @@ class Ground:
     @cached_property
     def dataset(self) -> Dataset:
         """The images of the run. Problem if they are gone, or are not those that it was trained on."""
-        config = self.run.config
-        dataset = load(config.data)
-        if self.run.dataset.get("content") not in (None, dataset.facts["content"]):
-            raise Problem("train.data_changed", source=config.data.source, folder=self.run.folder)
-        return dataset
+        return dataset_of(self.run)
 
     @torch.no_grad()
     def of_seed(self, seed: int, space: str) -> Tensor:

@@ -147,8 +147,10 @@ def test_directions_are_kept_and_one_is_walked(
     assert asked(*words, "--strength", "-1.5", "--seed", 3) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["strengths"] == pytest.approx([1.5, 0.75, 0.0, -0.75, -1.5]) and facts["space"] == "w"
+    assert facts["seed"] == 3 and facts["label"] is None and facts["checkpoint"] == 64
     assert asked(*words, "--image", photo, "--steps", 2, "--features", "pixels") == 0
-    assert json.loads(capsys.readouterr().out)["projection"] == "ana"
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["projection"] == "ana" and facts["seed"] is None
     assert asked(*words, "--projection", "ana") == 0
 
 
@@ -201,7 +203,7 @@ def test_a_boundary_between_classes(grey: Path, tmp_path: Path, capsys: pytest.C
         (["directions", "RUN", "--how", "factorised", "--layers", "0-9"], "edit.layers"),
         (["edit", "RUN"], "cli.needs_argument"),
         (["edit", "RUN", "--direction", "glasses"], "edit.none_yet"),
-        (["edit", "RUN", "--direction", "x", "--strength", "much"], "edit.not_a_number"),
+        (["edit", "RUN", "--direction", "x", "--strength", "much"], "cli.not_a_number"),
         (["edit", "RUN", "--direction", "x", "--seed", "1", "--projection", "ana"], "edit.one_image"),
     ],
 )
@@ -235,6 +237,28 @@ def test_points_have_no_images(tmp_path: Path) -> None:
         assert problem.value.key == "run.no_images"
 
 
-def test_a_picture_that_cannot_be_written(styled: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked("directions", styled.folder, "--n", 1, "--out", tmp_path / "d.docx") == 2
-    assert "d.docx" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["pic.docx", "pic.gif", "pic"])
+@pytest.mark.parametrize("verb", ["project", "directions", "edit"])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(
+    verb: str, name: str, styled: Run, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"project": ["--image", photo, "--features", "pixels"], "directions": ["--n", 1]}
+    assert asked(verb, styled.folder, *words.get(verb, ["--direction", "none"]), "--out", tmp_path / name) == 2
+    err = capsys.readouterr().err
+    assert name in err and err.count("\n") == 1
+    assert not (styled.folder / "directions").exists() and not (styled.folder / "projections").exists()
+
+
+def test_a_name_for_a_class_of_several_words(styled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+    monkeypatch.setattr(cli_edit, "_reading", lambda *how: lambda images: np.arange(len(images)) % 2 == 0)
+    monkeypatch.setattr(
+        edit,
+        "between",
+        lambda run, name, *how: (
+            asked_for.append(name)
+            or Direction(name, "boundary", "w", torch.eye(6)[0], 1.0, None, {"accuracy": 1.0, "commonest": 0.5})
+        ),
+    )
+    assert asked("directions", styled.folder, "--of", "T-shirt/top mañana", "--out", tmp_path / "d.png") == 0
+    assert asked_for == ["T-shirt-top-mañana"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from latente import cli, pictures, training
-from latente.cli_arguments import parse_words, take_many
+from latente.cli_arguments import number, parse_words, take_many
 from latente.exploration import sources
 from latente.messages import LANGUAGES, Problem, set_language
 from latente.run import Run
@@ -152,11 +152,11 @@ def test_traversal(vae, capsys):
 def test_the_verbs_of_styles(styled, capsys):
     facts = done(capsys, "mix", str(styled.folder), "--rows", "1", "--columns", "2,3", "--layers", "0-1,fine")
     assert facts["layers"] == {"0-1": [0, 1], "fine": [2]} and facts["picture"] == "mix.png"
-    facts = done(capsys, "truncation", str(styled.folder), "--psis", "-1,0.5", "--seeds", "4")
+    facts = done(capsys, "truncation", str(styled.folder), "--truncation", "-1,0.5", "--seeds", "4")
     assert facts["psis"] == [-1, 0.5]
     facts = done(capsys, "noise", str(styled.folder), "--draws", "3", "--seeds", "1", "--noise-seed", "2")
     assert facts["draws"] == 3 and facts["seed"] == 2
-    facts = done(capsys, "interpolate", str(styled.folder), "--seeds", "1,2", "--psi", "-.5")
+    facts = done(capsys, "interpolate", str(styled.folder), "--seeds", "1,2", "--truncation", "-.5")
     assert facts["psi"] == -0.5 and len(facts["ways"]) == 3
 
 
@@ -197,14 +197,16 @@ MISTAKES = [
     (["interpolate", "{gan}", "--seeds", "1,2", "--steps", "1"], "1"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--space", "w"], "dcgan"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--path", "arc"], "arc"),
-    (["interpolate", "{gan}", "--seeds", "1,2", "--psi", "0.5"], "--psi"),
-    (["interpolate", "{gan}", "--seeds", "1,2", "--psi", "half"], "half"),
+    (["interpolate", "{gan}", "--seeds", "1,2", "--truncation", "0.5"], "--truncation"),
+    (["interpolate", "{gan}", "--seeds", "1,2", "--truncation", "half"], "half"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--label", "1"], "--label"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--out", "a.bmp"], "a.bmp"),
     (["interpolate", "{gan}", "--seeds", "1,2", "--out", "{text}/a.png"], "a.png"),
     (["interpolate", "{reader}", "--seeds", "1,2"], "{reader}"),
     (["walk", "{points}"], "{points}"),
     (["mix", "{points}"], "{points}"),
+    (["interpolate", "{gan}", "--seeds", "1,²"], "²"),
+    (["interpolate", "{gan}", "--seeds", "1,test:²"], "²"),
     (["walk", "{gan}", "--seeds", "1"], "walk"),
     (["walk", "{gan}", "--frames", "20000"], "20000"),
     (["walk", "{gan}", "--frames", "0"], "0"),
@@ -218,6 +220,8 @@ MISTAKES = [
     (["arithmetic", "{vae}", "--plus", "1", "--minus", "2", "--strength", "big"], "big"),
     (["arithmetic", "{vae}", "--plus", "1", "--minus", "2", "--out", "a.gif"], "a.gif"),
     (["arithmetic", "{vae}", "--plus", "1", "--minus", "2", "--to", "nobody"], "nobody"),
+    (["arithmetic", "{vae}", "--plus", "1", "--minus", "2", "--to", ","], '","'),
+    (["arithmetic", "{vae}", "--plus", "1", "--minus", "2", "--strength", ","], "--strength"),
     (["arithmetic", "{gan}", "--plus", "label=1", "--minus", "2", "--classifier", "{vae}"], "{vae}"),
     (["traversal", "{gan}"], "dcgan"),
     (["traversal", "{vae}", "--steps", "1"], "1"),
@@ -225,7 +229,7 @@ MISTAKES = [
     (["mix", "{gan}"], "dcgan"),
     (["mix", "{gan}", "--source", "a", "b", "c"], "3"),
     (["truncation", "{vae}"], "vae"),
-    (["truncation", "{gan}", "--psis", "x"], "x"),
+    (["truncation", "{gan}", "--truncation", "x"], "x"),
     (["noise", "{gan}"], "dcgan"),
     (["noise", "{gan}", "--draws", "1"], "1"),
 ]
@@ -254,6 +258,10 @@ def test_a_mistake_is_one_sentence(words, named, language, gan, vae, reader, poi
         (["mix", "--layers", "0-9"], "0-9"),
         (["mix", "--layers", "rough"], "rough"),
         (["truncation", "--cutoff", "9"], "9"),
+        (["truncation", "--seeds", ","], '","'),
+        (["noise", "--seeds", ","], '","'),
+        (["mix", "--rows", ","], '","'),
+        (["mix", "--columns", ","], '","'),
     ]
     + [(["arithmetic", "--plus", "1", "--minus", "2", "--space", "w+"], "w+")],
 )
@@ -277,6 +285,13 @@ def test_values_may_begin_with_a_minus_sign():
     assert parse_words(["--psi", "-.5"], {"--psi": float})["psi"] == -0.5
     with pytest.raises(Problem):
         parse_words(["--json", "-1"], {"--json": None})
+
+
+def test_a_number_may_have_a_comma_for_its_point():
+    assert number("0,7") == number("0.7") == 0.7 and number("-1,5") == -1.5
+    for text in ("0,7,1", "x", "inf", ""):
+        with pytest.raises(Problem):
+            number(text)
 
 
 def test_flags_that_take_several_words():

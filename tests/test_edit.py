@@ -128,6 +128,12 @@ def test_layers_that_there_are_not(styled: Run, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Problem) as problem:
         edit.factorised(styled, layers=(0, 3))
     assert problem.value.key == "edit.layers"
+    with monkeypatch.context() as patch:  # a network of which the last layer has not grown yet
+        patch.setattr(edit, "first_weights", lambda net, known=edit.first_weights: known(net)[:2])
+        assert edit.factorised(styled, n=1, layers=(1, 2))[0].layers == (1, 2)
+        with pytest.raises(Problem, match="1") as problem:
+            edit.factorised(styled, layers=(2, 2))
+        assert problem.value.key == "edit.layers"
     with pytest.raises(Problem) as problem:
         edit.factorised(of(Plane(), tmp_path / "other", monkeypatch), layers=(0, 1))
     assert problem.value.key == "edit.no_layers"
@@ -147,12 +153,16 @@ def test_components_are_those_of_w(styled: Run) -> None:
 def test_components_of_codes_are_those_of_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = Autoencoder(toy("ae-conv").model, (1, 8, 8)).eval()  # type: ignore[arg-type]
     images = image_set(40)
-    monkeypatch.setattr(edit, "load", lambda config: SimpleNamespace(train=images))
+    monkeypatch.setattr(spaces, "load", lambda config: SimpleNamespace(train=images, facts={"content": "others"}))
     [found, *_] = edit.components(of(net, tmp_path, monkeypatch))
     with torch.no_grad():
         codes = net.encode(torch.from_numpy(images.images).float() / 127.5 - 1)
     assert found.space == "codes" and found.spread == pytest.approx(float((codes @ found.vector).std()), rel=1e-4)
     assert found.facts["share"] == pytest.approx(float(edit.principal(codes)[1][0]), rel=1e-4)
+    changed = create(tmp_path / "changed", toy("ae-conv"), {"image_shape": [1, 8, 8], "classes": [], "content": "ours"})
+    with pytest.raises(Problem) as problem:
+        edit.components(changed)
+    assert problem.value.key == "train.data_changed"
 
 
 def test_z_has_no_components(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,9 @@ def test_it_is_never_left_farther_away_than_it_began(net: Styles, monkeypatch: p
     photos = made(net)
     begun, ended = (project(net, photos, "w", steps=steps) for steps in (0, 3))
     assert torch.equal(begun.latent, ended.latent)
+    monkeypatch.setattr(invert, "rate", lambda t: float("nan"))
+    lost = project(net, photos, "w", steps=3)
+    assert torch.equal(begun.latent, lost.latent) and np.isfinite(lost.distance).all()
 
 
 def test_features_count_as_much_as_pixels(net: Styles) -> None:

@@ -137,4 +137,5 @@ def test_nearest_names() -> None:
     names = ["vae", "vae-mlp", "iwae", "ae-conv", "ae-tied", "ae-linear", "ae-stacked"]
     assert nearest("VAE-mpl", names).split(", ")[0] == "vae-mlp"
     assert nearest("zzzzzz", names) == ", ".join(names[:6])
+    assert nearest("glases", ["glasses", "glasses", "hair"]) == "glasses", "each name once"
     assert nearest("x", iter(["a"])) == "a"

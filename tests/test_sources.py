@@ -127,6 +127,7 @@ def test_a_photo_that_was_kept_is_not_looked_for_again(styled, monkeypatch):
     monkeypatch.setattr(sources, "project", None)
     kept = source(styled, "me")
     assert kept.real and torch.equal(styled.of(kept, "w+"), found.latent.flatten())
+    assert kept.photo is not None and torch.equal(kept.photo, photo), "to be shown above what was found of it"
 
 
 def test_shells(vae, gan, styled, monkeypatch):

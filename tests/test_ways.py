@@ -107,6 +107,16 @@ def test_arithmetic_by_hand(vae):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sheet_says_how_far_a_network_has_grown(gan, language):
+    set_language(language)
+    place = Ground(gan, Styles())
+    place.net.register_buffer("grown", torch.tensor([1.0, 1.0]))
+    assert len(ways.notes(place, [])) == 1, "8 of 8 pixels"
+    place.net.grown[0] = 0
+    assert "4 " in ways.notes(place, ["a", "b"])[-1] and "8 p" in ways.notes(place, [])[-1]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_pictures_are_in_the_language_in_force(gan, language):
     set_language(language)
     place = ground(gan)

@@ -54,7 +54,7 @@ def _take_dotted(argv: list[str], flags: dict[str, Any]) -> tuple[dict[str, str]
 
 
 def _joined(argv: list[str], flags: dict[str, Any]) -> list[str]:
-    """`--psi -1,0.5` -> `--psi=-1,0.5`: argparse would take a list that begins with a minus sign for a flag."""
+    """`--to -1,0.5` -> `--to=-1,0.5`: argparse would take a list that begins with a minus sign for a flag."""
     found: list[str] = []
     for word in argv:
         if found and flags.get(found[-1]) is not None and re.match(r"-[\d.]", word):
@@ -90,14 +90,14 @@ def positive(text: str) -> int:
 
 
 def whole(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**63:
+    if not text.isdecimal() or int(text) >= 2**63:
         raise Problem("cli.not_whole", given=text)
     return int(text)
 
 
 def number(text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))  # 0,7 as well
     except ValueError:
         value = nan
     if not isfinite(value):

@@ -1,13 +1,13 @@
 """The verbs that find and change: project, directions and edit. torch and everything heavy is imported inside them."""
 
 import json
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latente.cli_arguments import DONE, opened, parse_words, positive, whole
+from latente.cli_arguments import DONE, number, opened, parse_words, positive, whole
+from latente.cli_explore import out_of
 from latente.cli_measure import judge_of, reader_of
 from latente.messages import Problem, nearest, say
 
@@ -43,7 +43,8 @@ def project(argv: list[str]) -> int:
         raise Problem("cli.needs_argument", verb="project", what="--image")
     from latente.exploration import edit, projections, spaces
 
-    net, name, out = spaces.generator_of(run), options["name"], options["out"] or Path("projection.png")
+    out, _ = out_of(options["out"], "projection.png", films=False)
+    net, name = spaces.generator_of(run), options["name"]
     name = edit.checked_name(projections.name_of(options["image"]) if name is None else name)
     photo = projections.read_photo(run, options["image"])
     found = _projected(run, net, photo, _which(net, run, options["space"]), options)
@@ -51,7 +52,7 @@ def project(argv: list[str]) -> int:
     facts = {space: projections.numbers(one) for space, one in found.items()}
     eyes = next(iter(found.values())).eyes
     said = {"image": str(options["image"]), "name": name, "features": eyes, "spaces": facts}
-    if _delivered("project", run, _projection_sheet(photo, found), said, out, options["json"]):
+    if _delivered("project", run, _projection_sheet(run, photo, found), said, out, options["json"]):
         return DONE
     for space, row in facts.items():
         print(say("project.line", space=say(f"project.space_{_key(space)}"), **_said(row)))
@@ -83,6 +84,7 @@ def directions(argv: list[str]) -> int:
         raise Problem("edit.how", given=how, known=", ".join(ways))
     from latente.exploration import edit, spaces
 
+    out, _ = out_of(options["out"], "directions.png", films=False)
     n, seed = options["n"] or 10, options["seed"] or 0
     if how == "boundary":
         found = [_boundary(run, options, seed)]
@@ -92,14 +94,16 @@ def directions(argv: list[str]) -> int:
         found = edit.factorised(run, n, _layers(options["layers"]), seed)
     for one in found:
         edit.keep(run, one)
-    net, out = spaces.generator_of(run), options["out"] or Path("directions.png")
+    net = spaces.generator_of(run)
     labels = spaces.labels_of(run, 1, options["label"])
     latent = spaces.drawn(net, 1, seed, labels)
     strengths = _strengths(_MOST, _MANY)
     rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
     listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
-    picture = _edit_sheet(rows, [_title(one) for one in found], strengths)
-    if _delivered("directions", run, picture, {"directions": listed}, out, options["json"]):
+    picture = _edit_sheet(run, rows, [_title(one) for one in found], strengths)
+    if _delivered(
+        "directions", run, picture, {"seed": seed, "strengths": strengths, "directions": listed}, out, options["json"]
+    ):
         return DONE
     for one in found:
         print(_title(one))
@@ -111,7 +115,7 @@ def edit(argv: list[str]) -> int:
     """One image, changed along a direction."""
     flags: dict[str, Any] = {
         "--direction": str,
-        "--strength": _real,
+        "--strength": number,
         "--seed": whole,
         "--projection": str,
         "--space": str,
@@ -132,8 +136,9 @@ def edit(argv: list[str]) -> int:
     from latente.exploration import edit as edits
     from latente.exploration import projections, spaces
 
+    out, _ = out_of(options["out"], "edit.png", films=False)
     direction = edits.read_kept(run, options["direction"])
-    net, out = spaces.generator_of(run), options["out"] or Path("edit.png")
+    net = spaces.generator_of(run)
     name = options["projection"]
     if options["image"] is not None:
         name = projections.name_of(options["image"])
@@ -149,23 +154,14 @@ def edit(argv: list[str]) -> int:
     row = edits.moved(net, space, latent, direction, strengths, labels, noise)
     label = name or say("edit.seed", seed=options["seed"] or 0)
     facts = {"direction": direction.name, "space": space, "strengths": strengths, "projection": name}
-    picture = _edit_sheet([row], [label], strengths, _title(direction))
+    facts |= {"seed": None if name else options["seed"] or 0, "label": None if labels is None else int(labels[0])}
+    picture = _edit_sheet(run, [row], [label], strengths, _title(direction))
     if not _delivered("edit", run, picture, facts, out, options["json"]):
         print(say("edit.written", path=out))
     return DONE
 
 
 # --- What was asked for -----------------------------------------------------------------------------------------------
-
-
-def _real(text: str) -> float:
-    try:
-        value = float(text.replace(",", "."))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise Problem("edit.not_a_number", given=text)
-    return value
 
 
 def _layers(text: str | None) -> tuple[int, int] | None:
@@ -234,7 +230,8 @@ def _boundary(run: "Run", options: dict[str, Any], seed: int) -> "Direction":
 
     if options["of"] is None:
         raise Problem("cli.needs_argument", verb="directions --how boundary", what="--of")
-    name, n = edit.checked_name(options["name"] or options["of"]), options["samples"] or edit.READ
+    usual = re.sub(r"[^\w-]+", "-", options["of"]).strip("-")  # classes are called "Ankle boot", too
+    name, n = edit.checked_name(options["name"] or usual), options["samples"] or edit.READ
     read = _reading(run, options["of"], options["classifier"])
     with progress(0, n, training=False) as watch:
         return edit.between(run, name, read, n, seed, watch)
@@ -273,11 +270,11 @@ def _key(space: str) -> str:
 
 
 def _said(row: dict[str, Any]) -> dict[str, str]:
-    from latente.terminal import duration, number
+    from latente import terminal
 
-    seconds = row["seconds"]
-    time = f"{number(round(seconds, 1))} s" if seconds < 10 else duration(seconds)
-    return {"distance": number(round(row["distance"], 4)), "mse": number(row["mse"]), "time": time}
+    seconds, distance = row["seconds"], terminal.number(round(row["distance"], 4))
+    time = f"{terminal.number(round(seconds, 1))} s" if seconds < 10 else terminal.duration(seconds)
+    return {"distance": distance, "mse": terminal.number(row["mse"]), "time": time}
 
 
 def _title(one: "Direction") -> str:
@@ -295,18 +292,18 @@ def _delivered(verb: str, run: "Run", picture: Any, facts: dict[str, Any], out: 
     from latente import pictures
     from latente.run import write
 
-    facts = {"command": verb, "run": str(run.folder), **facts, "picture": str(out)}
+    facts = {"command": verb, "run": str(run.folder), "checkpoint": run.checkpoints()[-1], **facts, "picture": str(out)}
     try:
         pictures.save(picture, out)
         write(out.with_suffix(".json"), facts)
-    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
-        raise Problem("cli.cannot_write", path=out, reason=getattr(error, "strerror", None) or error) from None
+    except OSError as error:
+        raise Problem("cli.cannot_write", path=out, reason=error.strerror or error) from None
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
     return bool(as_json)
 
 
-def _projection_sheet(photo: "Tensor", found: "dict[str, Projection]") -> Any:
+def _projection_sheet(run: "Run", photo: "Tensor", found: "dict[str, Projection]") -> Any:
     """The photo and what was found in each space, with distance and time."""
     from latente.exploration.projections import numbers
     from latente.exploration.sheet import Block, Sheet, draw
@@ -319,14 +316,15 @@ def _projection_sheet(photo: "Tensor", found: "dict[str, Projection]") -> Any:
     ]
     eyes = next(iter(found.values())).eyes
     note = say("project.by_pixels" if eyes == "pixels" else "project.by_network", name=eyes)
-    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [note]))
+    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [run.folder.resolve().name, note]))
 
 
-def _edit_sheet(rows: "list[Tensor]", labels: list[str], strengths: list[float], title: str = "") -> Any:
+def _edit_sheet(run: "Run", rows: "list[Tensor]", labels: list[str], strengths: list[float], title: str = "") -> Any:
     """A row of images for each direction, from one strength to the other."""
-    from latente.exploration.sheet import Block, Sheet, draw, number
+    from latente.exploration import sheet
     from latente.pictures import to_pixels
 
     cells = [list(to_pixels(row.numpy())) for row in rows]
-    block = Block(cells, labels, [number(strength) for strength in strengths])
-    return draw(Sheet(title or say("edit.title"), [block], [say("edit.strengths")]))
+    block = sheet.Block(cells, labels, [sheet.number(strength) for strength in strengths])
+    notes = [run.folder.resolve().name, say("edit.strengths")]
+    return sheet.draw(sheet.Sheet(title or say("edit.title"), [block], notes))

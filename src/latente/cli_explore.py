@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latente.cli_arguments import DONE, opened, parse_words, positive, take_many, whole
+from latente.cli_arguments import DONE, number, opened, parse_words, positive, take_many, whole
 from latente.messages import Problem, say
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from latente.run import Run
 
 # What all of these verbs take.
-SHARED: dict[str, Any] = {"--out": Path, "--label": whole, "--psi": str, "--projection-steps": positive, "--json": None}
+SHARED: dict[str, Any] = {
+    "--out": Path,
+    "--label": whole,
+    "--truncation": str,
+    "--projection-steps": positive,
+    "--json": None,
+}
 MOST = 10_000  # frames or steps
 
 
@@ -122,14 +128,17 @@ def traversal(argv: list[str]) -> int:
 
 
 def words_of(text: str | None) -> list[str]:
-    """Words separated by commas."""
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+    """Words separated by commas, [] for nothing. Problem for commas alone."""
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if text is not None and not words:
+        raise Problem("explore.no_source", given=f'"{text}"')
+    return words
 
 
 def numbers(text: str | None, flag: str) -> list[float]:
     """Numbers separated by commas; [] for nothing."""
     try:
-        found = [float(word) for word in words_of(text)]
+        found = [] if text is None else [float(word) for word in text.split(",")]
     except ValueError:
         found = [float("nan")]
     if any(not abs(one) < 1e6 for one in found):
@@ -153,9 +162,7 @@ def out_of(asked: Path | None, usual: str, films: bool = True) -> tuple[Path, bo
 def entered(options: dict[str, Any], verb: str) -> "Ground":
     """The run, ready to be moved about in."""
     run = opened(options["run"], verb)
-    psi = numbers(options["psi"], "--psi") or [1.0]
-    if len(psi) > 1:
-        raise Problem("explore.numbers", flag="--psi", given=options["psi"])
+    psi = number(options["truncation"] or "1")
     from latente.exploration.sources import ground
 
     def eyes() -> "Eyes | None":
@@ -164,7 +171,7 @@ def entered(options: dict[str, Any], verb: str) -> "Ground":
         return eyes_of(run, None)
 
     how: dict[str, Any] = {"steps": options["projection-steps"]} if options["projection-steps"] else {}
-    return ground(run, options["label"], psi=psi[0], watch=_watched(), eyes=eyes, **how)
+    return ground(run, options["label"], psi=psi, watch=_watched(), eyes=eyes, **how)
 
 
 def beginnings(place: "Ground", words: Sequence[str]) -> "list[Source]":
@@ -180,9 +187,10 @@ def _watched() -> Callable[[int, dict[str, Any]], None]:
 
     def watch(step: int, row: dict[str, Any]) -> None:
         if step % every == 0:
-            from latente.terminal import number
+            from latente import terminal
 
-            print(say("explore.projecting", step=step, distance=number(row["distance"])), file=sys.stderr, flush=True)
+            distance = terminal.number(row["distance"])
+            print(say("explore.projecting", step=step, distance=distance), file=sys.stderr, flush=True)
 
     return watch
 

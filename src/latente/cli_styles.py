@@ -22,19 +22,19 @@ def mix(argv: list[str]) -> int:
 
     styles.needs_styles(place, "mix")
     which = styles.layers_called(place.net, options["layers"] or ",".join(styles.GROUPS))
-    rows = photos[:1] + words_of(options["rows"] or ("" if photos else "0,1,2"))
-    columns = photos[1:] + words_of(options["columns"] or ("" if len(photos) > 1 else "10,11,12,13,14"))
+    rows = photos[:1] + words_of(options["rows"] or (None if photos else "0,1,2"))
+    columns = photos[1:] + words_of(options["columns"] or (None if len(photos) > 1 else "10,11,12,13,14"))
     sheet, facts = styles.mix(place, beginnings(place, rows), beginnings(place, columns), which)
     return delivered(sheet, None, facts, out, options)
 
 
 def truncation(argv: list[str]) -> int:
     """Images drawn towards the mean style, and beyond it."""
-    flags: dict[str, Any] = {"--seeds": str, "--psis": str, "--cutoff": whole}
-    options = parse_words(argv, {k: v for k, v in SHARED.items() if k != "--psi"} | flags, ("run",))
-    psis = numbers(options["psis"], "--psis")
+    flags: dict[str, Any] = {"--seeds": str, "--cutoff": whole}
+    options = parse_words(argv, SHARED | flags, ("run",))
+    psis = numbers(options["truncation"], "--truncation")
     out, _ = out_of(options["out"], "truncation.png", films=False)
-    place = entered(options | {"psi": None}, "truncation")
+    place = entered(options | {"truncation": None}, "truncation")
     from latente.exploration import styles
 
     styles.needs_styles(place, "truncation")

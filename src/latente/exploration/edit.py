@@ -21,9 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from latente.data.datasets import load
 from latente.data.stream import condition, see, seen_as
-from latente.exploration.spaces import drawn, generator_of, home, labels_of, show, shown
+from latente.exploration.spaces import dataset_of, drawn, generator_of, home, labels_of, show, shown
 from latente.messages import Problem, nearest
 from latente.models import StyleDecoder
 from latente.run import Run, write
@@ -77,6 +76,8 @@ def factorised(run: Run, n: int = 10, layers: tuple[int, int] | None = None, see
     if not weights:
         raise Problem("edit.no_first_layer", folder=run.folder)
     chosen = [a for layer, a in weights if layers is None or layers[0] <= layer <= layers[1]]
+    if layers is not None and not chosen:  # they have not grown yet
+        raise Problem("edit.layers", given="{}-{}".format(*layers), last=max(layer for layer, _ in weights))
     vectors, values = stretched(torch.cat(chosen))
     latents = drawn(net, SAMPLES, seed, labels_of(run, SAMPLES))
     where = "" if layers is None else "{}-{}-".format(*layers)
@@ -166,8 +167,8 @@ def boundary(latents: NDArray[Any], shows: NDArray[np.bool_], seed: int = 0) -> 
 
 @torch.no_grad()
 def codes(run: Run, net: Any) -> Tensor:
-    """Codes [n, d] of training images, `SAMPLES` at most."""
-    images = load(run.config.data).train
+    """Codes [n, d] of training images, `SAMPLES` at most. Problem if they are not those of the run."""
+    images = dataset_of(run).train
     told = getattr(run.config.model, "conditional", False)
     parts = []
     for indices in np.array_split(images.spread(SAMPLES), -(-min(len(images), SAMPLES) // 500)):

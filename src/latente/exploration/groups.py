@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latente.data.caras import BY_NAME, WORDS
+from latente.data.stream import condition, see, seen_as
 from latente.data.stream import known as known_of
-from latente.data.stream import see, seen_as
 from latente.exploration.sources import Ground, source
 from latente.exploration.spaces import shown
 from latente.messages import Problem, nearest, say
@@ -70,7 +70,7 @@ def holds(facts: Known, classes: list[str], condition: str) -> NDArray[np.bool_]
     name, _, value = condition.partition("=")
     found: NDArray[np.bool_]
     if name == "label" and "label" in facts:
-        wanted = classes.index(value) if value in classes else int(value) if value.isdigit() else -1
+        wanted = classes.index(value) if value in classes else int(value) if value.isdecimal() else -1
         if not 0 <= wanted < len(classes):
             raise Problem("explore.no_class", given=value, near=nearest(value, classes))
         found = np.equal(facts["label"], wanted)
@@ -147,17 +147,9 @@ def _codes(place: Ground, which: NDArray[np.int64]) -> Tensor:
     parts = []
     for some in np.array_split(which, -(-len(which) // _AT_ONCE)):
         seen = see(train.gather(some), seen_as(place.run.config), indices=some)
-        parts.append(place.net.encode(seen, _told(place, some)))
+        told = condition(train, some) if place.label is not None else None
+        parts.append(place.net.encode(seen, told))
     return torch.cat(parts)
-
-
-def _told(place: Ground, which: NDArray[np.int64]) -> Tensor | None:
-    """The labels of training images, where the encoder is told them."""
-    if place.label is None:
-        return None
-    labels = place.dataset.train.labels
-    assert labels is not None
-    return torch.from_numpy(np.asarray(labels)[which])
 
 
 @torch.no_grad()

@@ -230,7 +230,7 @@ class _Search:
     def _nearer(self, old: tuple[Tensor, ...], new: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
         """Image by image, whichever of two (latent, *maps) is nearer to its photo."""
         before, after = (self.ruler.loss(self.images(latent, maps))[0] for latent, *maps in (old, new))
-        worse = after > before  # [N]
+        worse = ~(after <= before)  # [N]; what is no number is worse too
         latent, *maps = (torch.where(worse.view(-1, *[1] * (b.dim() - 1)), a, b) for a, b in zip(old, new, strict=True))
         return latent, maps
 

@@ -83,6 +83,15 @@ def kept(run: Run) -> list[str]:
     return sorted(path.stem for path in (run.folder / "projections").glob("*.safetensors"))
 
 
+def kept_photo(run: Run, name: str) -> Tensor:
+    """The photo of a projection that was kept, as it was prepared: [1, C, H, W]. Problem if it cannot be read."""
+    path = run.folder / "projections" / f"{name}.safetensors"
+    try:
+        return load_file(path)["photo"][None]
+    except (OSError, KeyError, SafetensorError):
+        raise Problem("project.damaged", path=path) from None
+
+
 def read_kept(run: Run, name: str, space: str | None = None) -> tuple[str, Tensor, list[Tensor], Tensor | None]:
     """A projection that was kept -> its space, latent, noise maps and labels. `space`: which of those it was found in;
     otherwise the one that edits walk in, if it is there."""

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latente.data.datasets import Dataset, load
+from latente.data.datasets import Dataset
 from latente.data.stream import see, seen_as
 from latente.exploration.invert import STEPS, Eyes, project
-from latente.exploration.projections import kept, read_kept, read_photo
-from latente.exploration.spaces import generator_of, labels_of, shown, spaces
+from latente.exploration.projections import kept, kept_photo, read_kept, read_photo
+from latente.exploration.spaces import dataset_of, generator_of, labels_of, shown, spaces
 from latente.messages import Problem, say
 from latente.models import ImageEncoder, StyleDecoder
 from latente.pictures import to_pixels
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     @property
     def real(self) -> bool:
         """Whether it is an image of the world, which the generator did not make."""
-        return self.photo is not None or self.kept
+        return self.photo is not None
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,7 @@ class Ground:
     @cached_property
     def dataset(self) -> Dataset:
         """The images of the run. Problem if they are gone, or are not those that it was trained on."""
-        config = self.run.config
-        dataset = load(config.data)
-        if self.run.dataset.get("content") not in (None, dataset.facts["content"]):
-            raise Problem("train.data_changed", source=config.data.source, folder=self.run.folder)
-        return dataset
+        return dataset_of(self.run)
 
     @torch.no_grad()
     def of_seed(self, seed: int, space: str) -> Tensor:
@@ -183,22 +179,22 @@ def ground(run: Run, label: int | None = None, **how: Any) -> Ground:
     labels_of(run, 1, label)
     found = Ground(run, net, label, **how)
     if found.psi != 1 and not found.styled:
-        raise Problem("explore.no_styles", what="--psi", folder=run.folder, family=found.family)
+        raise Problem("explore.no_styles", what="--truncation", folder=run.folder, family=found.family)
     return found
 
 
 def source(place: Ground, word: str) -> Source:
     """A word -> where to begin. Problem if it names neither a seed, nor a held-out image, nor a readable picture."""
-    if word.isdigit() and int(word) < 2**63:
+    if word.isdecimal() and int(word) < 2**63:
         return Source(word, say("explore.seed", seed=word), int(word), None)
     if word.startswith(_HELD_OUT):
         number, images = word.removeprefix(_HELD_OUT), place.dataset.test
-        if not number.isdigit() or int(number) >= len(images):
+        if not number.isdecimal() or int(number) >= len(images):
             raise Problem("explore.no_held_out", given=word, last=len(images) - 1)
         photo = see(images.gather(np.array([int(number)])))
         return Source(word, say("explore.held_out", number=number), None, photo)
     if word in kept(place.run):
-        return Source(word, word, None, None, kept=True)
+        return Source(word, word, None, kept_photo(place.run, word), kept=True)
     path = Path(word).expanduser()
     if not path.suffix and not path.exists():
         raise Problem("explore.no_source", given=word)

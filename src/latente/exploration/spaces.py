@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latente.data.datasets import Dataset, load
 from latente.messages import Problem
 from latente.models import ImageEncoder, StyleDecoder, decoder_of
 from latente.run import Run
@@ -32,11 +33,28 @@ def home(net: Any) -> str:
     return "w" if isinstance(net, StyleDecoder) else spaces(net)[0]
 
 
+def grown(net: Any) -> int | None:
+    """Pixels a side that a network which grows has reached, None of any other and of one that is full grown."""
+    stage = getattr(net, "grown", None)  # level and its weight
+    if stage is None:
+        return None
+    reached = 4 << int(stage[0])
+    return reached if reached < net.image_shape[1] else None
+
+
 def generator_of(run: Run) -> Any:
     """The network of a run that makes images. Problem if it makes none."""
     if decoder_of(run.config) is None or run.dataset.get("kind") == "points":
         raise Problem("run.no_images", folder=run.folder)
     return run.network()
+
+
+def dataset_of(run: Run) -> Dataset:
+    """The images of a run. Problem if they are gone, or are not those that it was trained on."""
+    dataset = load(run.config.data)
+    if run.dataset.get("content") not in (None, dataset.facts["content"]):
+        raise Problem("train.data_changed", source=run.config.data.source, folder=run.folder)
+    return dataset
 
 
 def labels_of(run: Run, n: int, label: int | None = None) -> Tensor | None:

@@ -11,6 +11,7 @@ from latente.exploration.groups import Group
 from latente.exploration.paths import loop, shift, through
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
+from latente.exploration.spaces import grown
 from latente.messages import Problem, say
 from latente.pictures import to_pixels
 
@@ -149,11 +150,14 @@ def space_name(space: str) -> str:
 
 
 def notes(place: Ground, about: Sequence[str]) -> list[str]:
-    """What stands under a title: run, class, truncation, and what is to be seen."""
+    """What stands under a title: run, class, truncation, what is to be seen, and how far a network has grown."""
     facts = [place.run.folder.resolve().name]
     if place.label is not None:
         classes = place.run.dataset["classes"]
         facts.append(say("explore.class", name=classes[place.label]))
     if place.psi != 1:
         facts.append(f"psi {number(place.psi)}")
+    reached = grown(place.net)
+    if reached is not None:
+        about = [*about, say("explore.growing", reached=reached, side=place.run.dataset["image_shape"][1])]
     return [" · ".join(facts), *about]

@@ -67,6 +67,6 @@ class Problem(Exception):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The three names most like `name`, or the first ones if none is: for "did you mean ...?"."""
-    known = list(names)
+    known = list(dict.fromkeys(names))
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     return ", ".join(close or known[:6])

@@ -23,6 +23,7 @@ _STRAYED = 3.0  # times the preset's own value, either way
 _LABELLED = ("minimax", "non-saturating", "least-squares")  # costs that label smoothing knows
 _MOST = 2**30  # bytes of a store of past fakes
 _RATE = 1e-12  # no learning rate at all
+_EQUALISED = ("progan", "stylegan", "stylegan2")  # families whose layers take no spectral norm
 
 
 def remedy(what: str, history: History) -> Remedy:
@@ -71,7 +72,8 @@ def _collapse(history: History) -> Candidates:
     yield from _replay(history)
     if gamma > 0 and history.setting("objective.penalty") in ("r1", "r2", "r1+r2", "dragan"):
         yield "objective.gamma", _short(4 * gamma)
-    yield "cure.spectral-norm", True
+    if history.facts.get("family") not in _EQUALISED:
+        yield "cure.spectral-norm", True
 
 
 def _cycling(history: History) -> Candidates:
@@ -122,6 +124,10 @@ def _momentum(history: History) -> Candidates:
 
 def _replay(history: History) -> Candidates:
     batch, shape = history.setting("training.batch", 64), history.facts.get("image_shape", (1,))
+    if 2 * history.setting("model.start", shape[-1]) <= shape[-1]:  # past fakes of networks that grow are smaller
+        if not history.setting("cure.instance-noise"):
+            yield "cure.instance-noise", 0.1  # which helped as much
+        return
     size = min(50 * batch, _MOST // (4 * prod(shape)))
     if not history.setting("cure.replay") and size >= batch:
         yield "cure.replay", size

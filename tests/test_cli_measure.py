@@ -78,6 +78,18 @@ def test_json_is_one_object_and_nothing_else(grid: Run, few: int, capsys: pytest
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_features_that_nobody_looks_through_are_said(
+    language: str, grid: Run, few: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counting modes needs no network; one that was asked for all the same is not passed over in silence."""
+    words = ["evaluate", str(grid.folder), "--metrics", "modes", "--lang", language]
+    assert main([*words, "--features", "weights.safetensors"]) == 0
+    assert "--features weights.safetensors" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "--features" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("width", [80, 100])
 def test_values_in_words(
     language: str,

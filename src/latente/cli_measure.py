@@ -131,6 +131,8 @@ def _judge(run: "Run", metrics: tuple[str, ...], asked: str | None) -> "Judge | 
     from latente.evaluation import measure
 
     source = measure.looks(run, metrics)
+    if source is None and asked is not None:
+        print(say("evaluate.nobody_looks", given=asked), file=sys.stderr)
     return None if source is None else judge_of(run, source, asked)
 
 

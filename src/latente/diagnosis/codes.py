@@ -25,7 +25,8 @@ def posterior_collapse(history: History) -> Finding | None:
     if active is not None and latents is not None:
         share = signs.level(active) / max(signs.level(latents), 1)
         evidence |= {"active": signs.level(active), "latents": signs.level(latents)}
-        scores.append(LIMITS["active"].score(share) if signs.level(active) < 2 or share < 0.05 else -1.0)
+        few = (signs.level(active) < 2 or share < 0.05) and nats < signs.level(latents)  # with many nats it is a wreck
+        scores.append(LIMITS["active"].score(share) if few else -1.0)
     if max(scores) < 0 or _warming(history):
         return None
     if foreign and nats < 1e-3:

@@ -35,7 +35,7 @@ LIMITS = {
     "recall": Limit(0.4, 0.1, "reals inside the fakes' manifold (Kynkaanniemi 2019); where there is no coverage"),
     "duplicates": Limit(0.15, 0.5, "0.01 for reals by construction; one in seven is seen by eye in a sheet of 64"),
     # cycling
-    "low": Limit(0.6, 0.2, "diversity at each moment of a generator that shows one part at a time"),
+    "low": Limit(0.7, 0.3, "diversity at each moment of a generator that shows one part at a time"),
     "travel": Limit(0.45, 1.0, "mean move between probes, in the reals' standard deviations; 0.05 for a settled one"),
     "turns": Limit(3, 8, "changes of the class that holds most of the fakes, in the last half"),
     # critic
@@ -44,9 +44,10 @@ LIMITS = {
     "d_loss": Limit(-1.0, -2.5, "log10 of the critic's loss; 1.39 at the end of the game, 0.02 at D = 0.99"),
     "ahead": Limit(0.7, 0.95, "P(critic ranks a training image above a held-out one); 0.5 if it learned the kind"),
     "gap": Limit(1.0, 3.0, "the same in logits of training images' spread; where nothing else was measured"),
-    "copies": Limit(0.2, 0.6, "share of fakes as close to a training image as 1 in 20 held-out reals is"),
+    "copies": Limit(0.3, 0.7, "share of fakes as close to a training image as 1 in 20 held-out reals is"),
     # oscillation
     "rhythm": Limit(1.7, 3.0, "-log10 p of the test against red noise: p = 0.02"),
+    "restless": Limit(0.45, 1.0, "as travel, where the moves lead back; 0.3 for good fakes in 16 dimensions"),
     "turn": Limit(-0.3, -0.8, "cosine of successive moves of the weights; 0 for noise, -1 for to and fro"),
     # latents
     "active": Limit(0.1, 0.0, "share of latents in use (Burda 2016: variance of the mean above 0.01)"),
@@ -59,34 +60,34 @@ LIMITS = {
     "explosion": Limit(2.0, 4.0, "log10 of the last stretch over the largest of the first half"),
     "better": Limit(0.03, 0.15, "share of all that was gained, gained in the last quarter"),
     "good": Limit(0.5, 0.1, "density: reals' balls that a fake lies in, over k; 1 for reals"),
-    "worse": Limit(0.05, 0.25, "share of all that was gained, lost since the best"),
+    "worse": Limit(0.05, 0.25, "lost since the best, as a share of all that was gained and lost"),
 }
 
 # Confidence of a finding: 1 / (1 + exp(-(a + b score))), the two numbers fitted on runs that no threshold has seen
 # (benchmarks/diagnosis.py). A name after "/" is a way to the verdict that is believed less.
 CALIBRATION: dict[str, tuple[float, float]] = {
-    "divergence": (0.8, 2.0),
-    "divergence/nan": (4.1, 0.05),
-    "mode-collapse-full": (0.86, 2.54),
-    "mode-collapse-partial": (-2.11, 1.66),
-    "mode-cycling": (-0.84, 2.27),
-    "saturated-critic": (0.82, 2.18),
+    "divergence": (0.19, 2.09),
+    "divergence/nan": (0.99, 2.44),
+    "mode-collapse-full": (0.84, 1.63),
+    "mode-collapse-partial": (0.21, 2.14),
+    "mode-cycling": (2.52, 2.33),
+    "saturated-critic": (1.04, 2.53),
     "saturated-critic/losses": (0.2, 1.5),
     "saturated-critic/stuck": (0.2, 1.0),
-    "oscillation": (0.01, 1.84),
+    "oscillation": (1.07, 2.24),
     "oscillation/losses": (0.0, 1.5),
-    "critic-memorising": (0.95, 2.67),
+    "critic-memorising": (1.31, 2.65),
     "critic-memorising/logits": (-0.2, 1.0),
-    "generator-memorising": (-1.44, 2.61),
-    "posterior-collapse": (1.62, 2.06),
+    "generator-memorising": (2.06, 2.41),
+    "posterior-collapse": (1.11, 2.16),
     "posterior-collapse/table": (0.4, 1.5),
-    "over-regularised": (0.69, 2.08),
-    "under-regularised": (0.59, 2.09),
-    "blurred": (0.85, 2.1),
-    "checkerboard": (0.84, 1.66),
-    "undertrained": (0.2, 2.0),
+    "over-regularised": (0.7, 2.2),
+    "under-regularised": (0.43, 2.21),
+    "blurred": (-0.3, 2.18),
+    "checkerboard": (0.83, 2.26),
+    "undertrained": (0.3, 2.18),
     "undertrained/far": (0.0, 1.5),
-    "past-best": (0.2, 2.0),
+    "past-best": (0.09, 2.08),
     "healthy": (-0.8, 3.0),
 }
 

@@ -17,8 +17,11 @@ from latente.diagnosis.history import History, Series
 _FEW = 6  # points of a trend
 _SEEN = 0.2  # density below which coverage tells nothing of kinds
 _GOOD, _VARIED = 0.35, 0.85  # density below which few are good; diversity of half of Fashion-MNIST's classes: 0.84
-_CENTRED = 0.55  # spread below which fakes with the data's own middle are a collapse; 0.9 for those far aside
-_CLUMPED = 0.9  # scores that coverage must be lower by where no fake is good
+_CENTRED, _PER_SHIFT = 0.42, 1.4  # spread below which fakes in the data's middle are a collapse; more for those aside
+_ASIDE = 0.3  # shift of fakes whose middle is not the data's, however badly they are drawn
+_FAR = 2.0  # standard deviations of the reals: as far as a move between probes counts
+_BACK = 3.0  # times the way made, over the distance got: what came back; 1 straight on
+_CLUMPED = 1.2  # scores that coverage must be lower by where no fake is good
 
 
 def _mending(column: Series | None) -> bool:
@@ -138,7 +141,7 @@ def mode_collapse_partial(history: History) -> Finding | None:
         limit, aside = LIMITS["spread"], shift(history)
         if aside is not None:
             evidence["shift"] = aside
-        asked = limit.at if aside is None else min(_CENTRED + 2 * max(aside - 0.05, 0.0), 0.9)
+        asked = limit.at if aside is None else min(_CENTRED + _PER_SHIFT * aside, 0.95)
         scores["spread"] += (asked - limit.at) / (limit.at - limit.far) - _CLUMPED * (1 - _goodness(history))
     main = [scores[name] for name in ("spread", "narrow", "missing") if name in scores]
     score = max(main or [scores[name] for name in ("recall", "duplicates") if name in scores] or [-1.0])
@@ -155,9 +158,12 @@ def mode_collapse_partial(history: History) -> Finding | None:
 
 
 def _varied_sketches(history: History) -> bool:
-    """Fakes of which few are good and which differ as real images do: what they do not cover they do not draw well."""
-    diversity = history.get("probe/diversity")
-    return diversity is not None and _goodness(history) < _GOOD and signs.level(diversity) > _VARIED
+    """Fakes of which few are good, which differ as real images do and lie around the same middle: what they do not
+    cover they do not draw well."""
+    diversity, aside = history.get("probe/diversity"), shift(history)
+    if diversity is None or (aside is not None and aside > _ASIDE):
+        return False
+    return _goodness(history) < _GOOD and signs.level(diversity) > _VARIED
 
 
 def _class_shares(history: History) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -205,11 +211,12 @@ def mode_cycling(history: History) -> Finding | None:
 
 
 def _travel(paths: list[Series]) -> float:
-    """Median over the last half of the root mean square move between probes, over the projections."""
+    """Mean over the last half of the root mean square move between probes, over the projections. A move counts for
+    _FAR at most, so that one jump is no travel."""
     length = min(len(path) for path in paths)
     places = np.stack([path.values[-length:] for path in paths], 1)  # [T, P]
     moves = np.sqrt((np.diff(places[length // 2 - 1 :], axis=0) ** 2).mean(1))
-    return float(np.median(moves))
+    return float(np.minimum(moves, _FAR).mean())
 
 
 def _turns(columns: list[Series]) -> tuple[int, float]:
@@ -315,10 +322,12 @@ def generator_memorising(history: History) -> Finding | None:
 
 def oscillation(history: History) -> Finding | None:
     """The players go round each other and do not arrive (Mescheder et al. 2018): the same latents give images that
-    travel to and fro, or successive moves of the weights undo each other.
+    travel to and fro; where they do, moves of the weights that undo each other make it surer.
 
-    A loop is one only if red noise does not draw it as strongly (`signs.rhythm`), holds a third of the variance and
-    does not die out. In the losses of a table the same is believed less: schedules and epochs have rhythms too."""
+    Seen often enough, a loop is a rhythm: one only if red noise does not draw it as strongly (`signs.rhythm`), if it
+    holds a third of the variance and does not die out. A loop faster than the probes leaves no rhythm in them, but
+    fakes that are elsewhere at each probe and come back. In the losses of a table the first is believed less: schedules
+    and epochs have rhythms too."""
     begin = history.begin + 0.1 * (history.end - history.begin)
     paths = {name: column.after(begin) for name, column in history.some("probe/path/").items()}
     way = "oscillation" if paths else "oscillation/losses"
@@ -334,9 +343,13 @@ def oscillation(history: History) -> Finding | None:
         score = LIMITS["rhythm"].score(-math.log10(loop.p))
         if score >= 0:
             evidence |= {"period": loop.period, "p": loop.p, "share": loop.share}
+    moved = _to_and_fro(list(paths.values())) if way == "oscillation" else 0.0
+    if LIMITS["restless"].score(moved) >= 0:
+        evidence["travel"] = moved
+        score = max(score, LIMITS["restless"].score(moved))
     for player in ("critic", "generator"):
         turn = history.get(f"probe/turn/{player}", 4)
-        if turn is not None:
+        if turn is not None and score >= 0:  # weights that tremble, of fakes that stay, do no harm
             value = signs.level(turn, 1 / 3)
             if LIMITS["turn"].score(value) >= 0:
                 evidence[f"turn_{player}"] = value
@@ -344,6 +357,18 @@ def oscillation(history: History) -> Finding | None:
     if score < 0:
         return None
     return finding(history, "oscillation", score, None, evidence, way)
+
+
+def _to_and_fro(paths: list[Series]) -> float:
+    """How far fakes travel from probe to probe (`_travel`); 0 of fakes that mostly get somewhere by it, or of which too
+    little is known."""
+    length = min(len(path) for path in paths)
+    if length < 8:
+        return 0.0
+    places = np.stack([path.values[-length:] for path in paths], 1)[length // 2 :]  # [T, P]
+    moves = np.sqrt((np.diff(places, axis=0) ** 2).mean(1))
+    apart = math.sqrt(float(((places[-1] - places[0]) ** 2).mean()))
+    return _travel(paths) if moves.sum() > _BACK * apart else 0.0
 
 
 def _wide(path: Series, loop: signs.Rhythm, way: str) -> bool:

@@ -52,13 +52,13 @@ class Exhibit:
 
 _TOY = {
     **{"model.hidden": (64, 64), "model.critic-hidden": (64, 64), "training.ema-halflife": Images(0)},
-    **{"training.batch": 128, "training.images": Images(320_000)},
+    **{"training.batch": 128, "training.images": Images(200_000)},
 }
 _RING = _TOY | {
     **{"objective.cost": "relativistic", "objective.penalty": "r1+r2"},
     **{"objective.gamma": 0.064, "objective.gamma-final": 0.0032},
 }
-_LINE = {"training.images": Images(320_000), "training.batch": 128, "training.ema-halflife": Images(0)}
+_LINE = {"training.images": Images(200_000), "training.batch": 128, "training.ema-halflife": Images(0)}
 _SMALL = {"data.resolution": 16, "training.ema-halflife": Images(0)}
 _CODES = {
     **{"model.kind": "mlp", "model.hidden": (256,), "model.latent": 16, "training.images": Images(100_000)},
@@ -66,13 +66,31 @@ _CODES = {
 }
 
 
+_FEW = {"training.batch": 32, "optim.decay": "none", "training.images": Images(48_000)}
+_GARMENTS = {  # fully connected networks on small pictures: they make a garment in seconds
+    **{"model.hidden": (128, 128), "model.critic-hidden": (128, 128), "model.maxout": 0, "model.dropout": 0.0},
+    **{"training.images": Images(60_000), **_SMALL},
+}
+_HEART = _GARMENTS | {  # a critic that has time to learn a few pictures by heart, and a generator that follows it
+    **{"objective.cost": "relativistic", "objective.penalty": "r1+r2", "objective.gamma": 0.01, "model.latent": 16},
+    **{"optim.lr": 1e-3, "optim.critic-lr": 2e-3, "optim.beta1": 0.0},
+}
+_DCGAN = {"model.width": 16, "training.images": Images(40_000), **_SMALL}
+
+
 def _toy(verdict: str, settings: Mapping[str, Any], cure: Mapping[str, Any], source: str = "points:ring8") -> Exhibit:
     return Exhibit(verdict=verdict, preset="gan", source=source, settings=settings, cure=cure)
 
 
-def _codes(verdict: str, settings: Mapping[str, Any], cure: Mapping[str, Any]) -> Exhibit:
+def _codes(verdict: str, settings: Mapping[str, Any], cure: Mapping[str, Any], few: int = 0) -> Exhibit:
     asked = _CODES | dict(settings)
-    return Exhibit(verdict=verdict, preset="vae", source="fashion-mnist", settings=asked, cure=cure, minutes=0.3)
+    return Exhibit(
+        verdict=verdict, preset="vae", source="fashion-mnist", settings=asked, cure=cure, few=few, minutes=0.3
+    )
+
+
+def _game(verdict: str, preset: str, settings: Mapping[str, Any], cure: Mapping[str, Any], **more: Any) -> Exhibit:
+    return Exhibit(verdict=verdict, preset=preset, source="fashion-mnist", settings=settings, cure=cure, **more)
 
 
 _OPTIMAL = {"objective.sigma": "optimal"}
@@ -80,8 +98,8 @@ _OPTIMAL = {"objective.sigma": "optimal"}
 EXHIBITS: dict[str, Exhibit] = {
     "mode-collapse": _toy(
         "mode-collapse-full",
-        _RING | {"optim.lr": 3e-2, "optim.critic-lr": 4e-3, "optim.beta1": 0.9},
-        {"optim.lr": 2e-3, "optim.beta1": 0.0},
+        _TOY | {"objective.cost": "least-squares", "optim.lr": 1.0, "optim.critic-lr": 1.0},
+        {"optim.lr": 5e-3, "optim.critic-lr": 5e-3},
     ),
     "partial-collapse": _toy(
         "mode-collapse-partial",
@@ -90,8 +108,19 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "cycling": _toy(
         "mode-cycling",
-        _RING | {"optim.lr": 3e-2, "optim.critic-lr": 1e-3, "optim.beta1": 0.9},
+        _RING | {"optim.lr": 2e-2, "optim.critic-lr": 1e-3, "optim.beta1": 0.9, "optim.decay": "none"},
         {"optim.lr": 2e-3, "optim.beta1": 0.0},
+    ),
+    "one-garment": _game(
+        "mode-cycling",
+        "gan",
+        {
+            **{**_GARMENTS, "objective.cost": "relativistic", "objective.penalty": "r1+r2", "objective.gamma": 1.0},
+            **{"optim.lr": 1e-3, "optim.critic-lr": 3e-4, "optim.beta1": 0.9, "training.sample-every": Images(2_000)},
+        },
+        {"optim.lr": 2e-4, "optim.beta1": 0.0},
+        classes=True,
+        minutes=0.4,
     ),
     "oscillation": _toy(
         "oscillation",
@@ -104,13 +133,22 @@ EXHIBITS: dict[str, Exhibit] = {
         _RING | {"objective.cost": "minimax", "optim.lr": 0.1, "optim.critic-lr": 0.1},
         {"optim.lr": 2e-3, "optim.critic-lr": 4e-3},
     ),
+    "critic-memorising": _game("critic-memorising", "gan", _HEART | {"training.images": Images(80_000)}, {}, few=64),
+    "generator-memorising": _game(
+        "generator-memorising", "gan", _HEART | {"training.images": Images(130_000)}, {}, few=24
+    ),
     "posterior-collapse": _codes(
         "posterior-collapse", {"objective.sigma": "fixed", "objective.sigma-value": 2.0}, _OPTIMAL
     ),
     "over-regularised": _codes("over-regularised", {"objective.beta": 8.0}, {"objective.beta": 1.0}),
     "under-regularised": _codes("under-regularised", {"objective.beta": 0.02}, {"objective.beta": 1.0}),
     "blurred": _codes("blurred", {"objective.sigma": "fixed", "objective.sigma-value": 0.4}, _OPTIMAL),
+    "checkerboard": _game(
+        "checkerboard", "dcgan", _DCGAN | {"optim.lr": 1.0, "optim.critic-lr": 2e-4}, {"optim.lr": 2e-4}, minutes=1.0
+    ),
     "divergence": _codes("divergence", {"optim.lr": 5.0}, {"optim.lr": 2e-3}),
+    "undertrained": _codes("undertrained", {"training.images": Images(10_000)}, {"training.images": Images(400_000)}),
+    "past-best": _codes("past-best", _FEW, {}, few=150),
 }
 
 

@@ -22,8 +22,8 @@ NEW_RUN = ("cure.spectral-norm", "model.width")  # settings that change a networ
 _STRAYED = 3.0  # times the preset's own value, either way
 _LABELLED = ("minimax", "non-saturating", "least-squares")  # costs that label smoothing knows
 _MOST = 2**30  # bytes of a store of past fakes
+_EQUALISED = ("progan", "stylegan", "stylegan2")  # families whose layers are scaled in their own way
 _RATE = 1e-12  # no learning rate at all
-_EQUALISED = ("progan", "stylegan", "stylegan2")  # families whose layers take no spectral norm
 
 
 def remedy(what: str, history: History) -> Remedy:

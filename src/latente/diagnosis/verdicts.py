@@ -67,8 +67,14 @@ ORDER = (
 )
 _HIDES = {  # a verdict -> those that are its consequence, or a weaker name for it
     "divergence": (*(w for w in ORDER if w not in ("divergence", "past-best")),),
-    "mode-cycling": ("mode-collapse-full", "mode-collapse-partial", "oscillation", "undertrained"),
-    "mode-collapse-full": ("mode-collapse-partial", "undertrained"),
+    "mode-cycling": (
+        "mode-collapse-full",
+        "mode-collapse-partial",
+        "undertrained",
+    ),  # and where kinds are few, it oscillates
+    "mode-collapse-full": ("mode-collapse-partial", "oscillation", "undertrained"),
+    "oscillation": ("mode-collapse-partial", "undertrained"),  # fakes on their way cover little
+    "generator-memorising": ("mode-collapse-partial",),  # copies of a few images are near few others
     "mode-collapse-partial": ("undertrained",),
     "posterior-collapse": ("over-regularised", "blurred", "undertrained"),
     "saturated-critic": ("undertrained",),
@@ -82,7 +88,8 @@ _LOSSES = ("critic/loss", "generator/loss", "loss", "reconstruction", "kl", "mse
 
 
 def divergence(history: History) -> Finding | None:
-    """A loss that is no number any more, or a hundred times what it ever was in the first half."""
+    """A loss that is no number any more, or a hundred times what it ever was in the first half; a KL of a hundred nats
+    a latent, where a useful one has a few: what was thrown there in the first steps explodes no more."""
     facts = history.facts
     if facts.get("stopped") == "non-finite":
         evidence: dict[str, float | str] = {"term": str(facts.get("term", "?"))}
@@ -104,6 +111,13 @@ def divergence(history: History) -> Finding | None:
         grown = math.log10(max(last, 1e-300) / before)
         if best is None or grown > best[0]:
             best = grown, name, signs.left(Series(column.images, sizes), bad_above=10 * before)
+    kl, latents = history.get("probe/kl"), history.get("probe/latents")
+    if kl is not None and latents is not None and settled(history, kl):
+        each = math.log10(max(signs.level(kl) / max(signs.level(latents), 1), 1e-12))
+        if (score := LIMITS["explosion"].score(each)) >= 0:
+            since = signs.left(kl, bad_above=signs.level(latents) * 10 ** LIMITS["explosion"].at)
+            thrown: dict[str, float | str] = {"kl": signs.level(kl), "latents": signs.level(latents)}
+            return finding(history, "divergence", score, since, thrown)
     if best is None or (score := LIMITS["explosion"].score(best[0])) < 0:
         return None
     return finding(history, "divergence", score, best[2], {"term": best[1], "times": 10 ** best[0]})
@@ -176,17 +190,19 @@ def undertrained(history: History) -> Finding | None:
 
 
 def past_best(history: History) -> Finding | None:
-    """The measure has been getting worse since a checkpoint: that is the one to keep."""
+    """The measure has been getting worse since a checkpoint: that is the one to keep. What was lost counts against all
+    that was gained and lost: the best may be the first that was measured."""
     found = measure(history)
     if found is None:
         return None
     series, gained = found.series, _gained(found.series)
     best = int(series.values.argmin())
     after = series.values[best + 1 :]
-    if gained <= 0 or len(after) < 2:
+    if len(after) < 2:
         return None
-    change = (float(np.median(after[-2:])) - float(series.values[best])) / gained
-    if (score := LIMITS["worse"].score(change)) < 0 or change * gained < max(_unrest(series), found.least):
+    lost = float(np.median(after[-2:])) - float(series.values[best])
+    change = lost / max(gained + lost, 1e-12)
+    if (score := LIMITS["worse"].score(change)) < 0 or lost < max(_unrest(series), found.least):
         return None
     clock = float(series.images[best])
     best_known = History(history.columns, {**history.facts, "best": clock}, history.unit)

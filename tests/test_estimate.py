@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from latente.presets import PRESETS
+from latente.training import estimate
 from latente.training.estimate import step_flops, times
 
 
@@ -30,3 +31,9 @@ def test_every_preset_has_an_estimate():
     found = times((1, 16, 16))
     assert set(found) == set(PRESETS)
     assert all(row["seconds"] > 0 and row["gflop_per_image"] >= 0 for row in found.values())
+
+
+def test_what_would_be_refused_has_no_estimate(monkeypatch):
+    """The length of `stylegan` has room for three doublings, and 128 pixels are four."""
+    monkeypatch.setattr(estimate, "PRESETS", {"stylegan": PRESETS["stylegan"]})
+    assert times((1, 128, 128)) == {} and set(times((1, 16, 16))) == {"stylegan"}

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from latente.bounds import check
 from latente.config import from_json, settings, to_json
 from latente.messages import LANGUAGES, catalogue
 from latente.presets import PRESETS, demo, scaled
@@ -38,6 +39,12 @@ def test_scaling_keeps_proportions():
     kept, names = scaled(config, config.training.images // 2, keep={"objective.greedy-images"})
     assert kept.objective.greedy_images == config.objective.greedy_images and names == ["optim.decay-from"]
     assert kept.optim.decay_from == config.optim.decay_from / 2
+
+
+def test_a_run_of_any_length_leaves_room_for_the_last_size():
+    """At 64 pixels the phases of the preset take just as much of a run as they may: rounded up they would take more."""
+    for images in range(12_340, 12_350):
+        check(scaled(PRESETS["progan"](), images, keep=set())[0], (3, 64, 64))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -14,6 +14,7 @@ from torch import Tensor
 from latente.config import CureConfig, Images, ProGANModel, StyleGANModel
 from latente.data.datasets import Dataset
 from latente.data.stream import Batch, Stream
+from latente.diagnosis.panel import FAKES
 from latente.layers import double, halve
 from latente.messages import Problem
 from latente.models.progan import Critic, Generator, Growth, Stage, channels, fade_reals, side, stage_of
@@ -169,6 +170,8 @@ def test_without_a_stage_the_one_that_was_kept_counts() -> None:
     decoded = generator.decode(z)
     assert decoded.shape == (8, *SHAPE) and decoded.abs().max() <= 1
     assert torch.equal(decoded, double(generator(z, stage=stage)).clamp(-1, 1))
+    made = generator(z, stage=stage).clamp(-1, 1)
+    assert torch.equal(critic(decoded, stage=stage), critic(made, stage=stage))  # not faded a second time
     again = Generator(SMALL, SHAPE)
     again.load_state_dict(generator.state_dict())  # the stage is saved with the weights
     assert torch.equal(again.decode(z), decoded)
@@ -292,12 +295,14 @@ def test_a_step_at_every_stage(penalty: str, precision: str) -> None:
 # --- The step --------------------------------------------------------------------------------------------------------
 
 
-def game(name: str = "progan-r1", shape: tuple[int, int, int] = (1, 8, 8), **sections: dict[str, Any]) -> Assembly:
+def game(
+    name: str = "progan-r1", shape: tuple[int, int, int] = (1, 8, 8), held_out: int = 4, **sections: dict[str, Any]
+) -> Assembly:
     """From 4 to 8 pixels: the first 16 images, a fade over 16, then whole."""
     config = toy(name)
     for section, changes in sections.items():
         config = replace(config, **{section: replace(getattr(config, section), **changes)})
-    data = Dataset(image_set(24, shape), image_set(4, shape, seed=1), {}, Path())
+    data = Dataset(image_set(24, shape), image_set(held_out, shape, seed=1), {}, Path())
     return assemble(config, data, torch.device("cpu"))
 
 
@@ -360,3 +365,17 @@ def test_probes_run_while_networks_grow() -> None:
         assert row and all(math.isfinite(value) for value in row.values())
         found.append("probe/sharpness" in row)
     assert found == [False, False, False, False, True]
+
+
+def test_probes_show_the_critic_fakes_as_they_were_made() -> None:
+    """A fade halves what the new level adds, on both sides; a fake that was faded twice would look blurred."""
+    assembly = game(shape=(1, 16, 16), held_out=24)
+    state = assembly.state
+    state.images = 56  # 16 pixels, half way in
+    assembly.step(state, Stream(image_set(24, (1, 16, 16))).take(0, 8))
+    critic, seen = state.nets["critic"], []
+    critic.from_rgb[2].register_forward_hook(lambda module, given, output: seen.append(given[0]))
+    assembly.probe(state)
+    panel = assembly.probe.keywords["panel"]  # type: ignore[attr-defined]
+    fakes, _ = panel.made(state.nets["generator"].eval(), FAKES)
+    assert stage_of(critic) == (2, 0.5) and any(torch.equal(x, fakes[: len(x)]) for x in seen)

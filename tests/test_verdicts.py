@@ -15,7 +15,7 @@ from latente.diagnosis.remedies import _CANDIDATES, remedy
 from latente.diagnosis.verdicts import ORDER, Finding, judge
 from latente.diagnosis.words import typed, words
 from latente.messages import LANGUAGES
-from latente.presets import PRESETS, suited
+from latente.presets import PRESETS, scaled, suited
 
 ROWS, STEP = 30, 1000
 
@@ -31,7 +31,7 @@ def facts(preset: str = "dcgan", source: str = "nowhere", **changes: Any) -> dic
         "settings": {name: value for name, (_, value) in settings(config).items()},
         "until": ROWS * STEP,
         "stopped": "finished",
-        "image_shape": (2, 1, 1) if source.startswith("points:") else (1, 28, 28),
+        "image_shape": (2, 1, 1) if source.startswith("points:") else (1, 32, 32),
         "kind": "points" if source.startswith("points:") else "images",
         "pictures": [0, 10 * STEP, 20 * STEP, 30 * STEP],
     }
@@ -407,7 +407,8 @@ def _takes(name: str, source: str, known: dict[str, Any], what: str) -> None:
         assert value != now
         flag = typed(dotted, value).split()
         assert parse(flag[1], hint, dotted) == pytest.approx(value) if isinstance(value, float) else True
-        check(override(base, found), known["image_shape"])
+        asked = scaled(base, value, set())[0] if dotted == "training.images" else override(base, found)
+        check(asked, known["image_shape"])
         assert words(Finding(what, "fault", None, {}, 0.5, found)).does if what != "stuck-critic" else True
 
 
@@ -417,6 +418,16 @@ def test_every_fault_of_a_game_has_a_remedy() -> None:
         for what in (*game, "divergence", "critic-memorising", "checkerboard"):
             assert remedy(what, History({}, facts(name))), (name, what)
     assert remedy("divergence", History({}, {"foreign": True})) == {}
+
+
+def test_networks_that_grow_are_told_of_noise_in_place_of_past_fakes() -> None:
+    """Past fakes have another size. Such networks at full size from the start keep them."""
+    for name in ("progan", "stylegan"):
+        cycling = remedy("mode-cycling", History({}, facts(name)))
+        whole = remedy("mode-cycling", History({}, facts(name, model__start=32)))
+        assert cycling == {"cure.instance-noise": 0.1} and list(whole) == ["cure.replay"]
+        noisy = facts(name, **{"cure__instance-noise": 0.1, "objective__cost": "wasserstein", "objective__gamma": 10.0})
+        assert "cure.spectral-norm" not in remedy("mode-collapse-full", History({}, noisy))
 
 
 def test_a_setting_that_strayed_goes_back() -> None:

@@ -44,14 +44,13 @@ def demo() -> RunConfig:
 def scaled(config: RunConfig, images: int, keep: set[str]) -> tuple[RunConfig, list[str]]:
     """The configuration with another length, and the names of the ramps, decays and phases that were scaled with it.
 
-    Those named in `keep` stay as they are.
+    Those named in `keep` stay as they are. Rounded down: phases that left room for the last size still do.
     """
-    share = images / config.training.images
     known = settings(config)
     changes: dict[str, Any] = {}
     for name in _SCALED:
         if name in known and name not in keep and known[name][1]:
-            changes[name] = Images(round(known[name][1] * share))
+            changes[name] = Images(known[name][1] * images // config.training.images)
     changes = {name: value for name, value in changes.items() if value != known[name][1]}
     return override(config, changes | {"training.images": Images(images)}), list(changes)
 

@@ -6,7 +6,7 @@ from the weights that learn, as they are at that moment: an average over time wo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -125,14 +125,16 @@ class Panel:
         if min(len(self.held_out.images), len(self.training.images)) < FEWEST * self.packing:
             return {}
         held_out = self._judged(critic, self.held_out.images, self.held_out.labels)  # [n / packing]
+        grown = getattr(critic, "grown", None)  # fakes of networks that grow are faded already
+        as_made = critic if grown is None else partial(critic, stage=(int(grown[0]), float(grown[1])))
         return {
             "probe/critic/ahead": probes.ranked_above(
                 self._judged(critic, self.training.images, self.training.labels), held_out
             ),
-            "probe/critic/beats": probes.ranked_above(held_out, self._judged(critic, fakes, labels)),
+            "probe/critic/beats": probes.ranked_above(held_out, self._judged(as_made, fakes, labels)),
         }
 
-    def _judged(self, critic: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
+    def _judged(self, critic: Callable[..., Tensor], x: Tensor, labels: Tensor | None) -> Tensor:
         """Logits of the first images, in batches as large as in training; those that fill no batch are left out."""
         x = x[: max(JUDGED, self.at_once)]
         at_once = min(self.at_once, len(x)) // self.packing * self.packing

@@ -74,8 +74,6 @@ def _collapse(history: History) -> Candidates:
         yield "objective.gamma", _short(4 * gamma)
     if history.facts.get("family") not in _EQUALISED:
         yield "cure.spectral-norm", True
-    elif not history.setting("cure.instance-noise"):
-        yield "cure.instance-noise", 0.1
 
 
 def _cycling(history: History) -> Candidates:
@@ -126,9 +124,12 @@ def _momentum(history: History) -> Candidates:
 
 def _replay(history: History) -> Candidates:
     batch, shape = history.setting("training.batch", 64), history.facts.get("image_shape", (1,))
+    if 2 * history.setting("model.start", shape[-1]) <= shape[-1]:  # past fakes of networks that grow are smaller
+        if not history.setting("cure.instance-noise"):
+            yield "cure.instance-noise", 0.1  # which helped as much
+        return
     size = min(50 * batch, _MOST // (4 * prod(shape)))
-    grows = history.facts.get("family") in ("progan", "stylegan") and history.setting("model.start", 0) > 0
-    if not history.setting("cure.replay") and size >= batch and not grows:  # past fakes have another size
+    if not history.setting("cure.replay") and size >= batch:
         yield "cure.replay", size
 
 

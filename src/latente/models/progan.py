@@ -240,17 +240,17 @@ class Critic(nn.Module):
         self.register_buffer("grown", torch.tensor(Growth(model, image_shape[1]).at(0)))
 
     def forward(self, x: Tensor, condition: Tensor | None = None, stage: Stage | None = None) -> Tensor:
-        """Images [N, C, s, s] of the stage's size, or packed ones [N / m, m C, s, s] -> logits [N] or [N / m].
+        """Images [N, C, s, s], or packed ones [N / m, m C, s, s] -> logits [N] or [N / m].
 
-        Without a stage, images of full size [N, C, H, W] are first made those of the stage that the critic was last
-        trained at.
+        With a stage, images are as its generator makes them; larger ones, as `decode` gives them, are brought to its
+        size. Without, real images of full size are first made those of the stage that the critic was last trained at.
         """
         if stage is None:
             stage = stage_of(self)
             x = fade_reals(x, stage)
-        elif x.shape[-1] > side(stage.level):
-            x = fade_reals(x, stage)
         level, alpha = stage
+        while x.shape[-1] > side(level):
+            x = halve(x)
         h = F.leaky_relu(self.from_rgb[level](x), LEAK)  # [N, c_level, s, s]
         for k in reversed(range(level)):
             h = F.leaky_relu(self.keep[k](h), LEAK)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from latente.bounds import check
 from latente.config import AdversarialObjective, RunConfig
 from latente.data.datasets import Dataset, ImageSet
 from latente.data.stream import Stream
@@ -36,8 +37,9 @@ def times(image_shape: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
         ):
             continue
         try:
+            check(config, image_shape)
             flops, convolutional = step_flops(config, image_shape)
-        except Problem:  # a network that has no such size says so
+        except Problem:  # a network that has no such size, or no time to grow to it, says so
             continue
         images = int(config.training.images)
         seconds = images * flops / (conv if convolutional else dense)

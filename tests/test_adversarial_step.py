@@ -384,7 +384,7 @@ def test_a_penalty_of_the_generator_is_a_step_of_its_own() -> None:
         moved.append(int(state.optimizers["generator"].state[weight]["step"]))
     assert moved == [2, 3, 4, 6] and asked == [(4, None, (0, 1.0))] * 2  # on half a batch
     group = state.optimizers["generator"].param_groups[0]
-    assert group["lr"] == pytest.approx(1e-3 * k / (k + 1)) and group["betas"] == (0.0, 0.99**0.75)
+    assert group["lr"] == pytest.approx(5e-3 * k / (k + 1)) and group["betas"] == (0.0, 0.99**0.75)
 
 
 def test_critics_that_compare_are_given_whole_groups() -> None:

@@ -96,11 +96,6 @@ class Growth:
             return default
         return self.batches[min(self.at(images).level - self.first, len(self.batches) - 1)]
 
-    @property
-    def grown_at(self) -> int:
-        """Images shown when the last level is fully in."""
-        return (self.last - self.first) * (self.hold + self.fade)
-
 
 def side(level: int) -> int:
     """Pixels a side of a level."""

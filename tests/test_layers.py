@@ -243,9 +243,10 @@ def test_a_convolution_that_is_halved_in_one():
     torch.testing.assert_close(convolve_and_halve(x, weight, bias), halve(F.conv2d(x, weight, bias, padding=1)))
 
 
-def test_blur_is_an_explicit_convolution():
+@pytest.mark.parametrize("width", [6, 130])
+def test_blur_is_an_explicit_convolution(width):
     torch.manual_seed(0)
-    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    x = torch.randn(2, 3, 5, width, dtype=torch.float64)
     line = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64) / 4
     kernel = (line[:, None] * line).expand(3, 1, 3, 3)
     torch.testing.assert_close(blur(x), F.conv2d(x, kernel, padding=1, groups=3))

@@ -232,10 +232,19 @@ def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along rows and columns, 0 beyond the edge: [N, C, H, W] -> the same (StyleGAN, appendix C: the
     binomial filter that makes resampling bilinear).
 
-    The mean of two neighbours, twice: pooling is quick on a CPU, also in its second derivative, which that of a
-    depthwise convolution is not.
+    Up to 128 pixels as two products with banded matrices: most of their entries are 0 and still they take a fifth of
+    the time of any other way on a CPU, in both derivatives too. Beyond, the mean of two neighbours, twice.
     """
-    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+    if max(x.shape[2:]) > 128:
+        return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+    rows, columns = (binomial(size, x) for size in x.shape[2:])
+    return rows @ x @ columns
+
+
+def binomial(size: int, like: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 on and beside the diagonal: [size, size]."""
+    beside = like.new_full((size - 1,), 0.25)
+    return torch.diag(beside, -1) + torch.diag(beside, 1) + torch.diag(like.new_full((size,), 0.5))
 
 
 def double_and_convolve(x: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ counted in the world, with rules that use none of the probes (`happened`). VAEs 
 samples that nobody trained: the training set itself, half of its classes, held-out images, a grid laid over them.
 
 Settings are drawn anew for each run: world, widths, rates, momentum, cost, penalty, number of training points, seed.
-The calibration runs and the unseen runs have other worlds, other widths and other seeds; confidence is fitted on the
+The calibration runs and the unseen runs have other worlds, other widths and other seeds, and so has each unseen draw:
+the first had seed 2 and widths 24 and 48, the second 3, 20 and 40. How many runs a plan has was settled on runs with
+other seeds, so that each verdict is true of 8 unseen ones and half of all are healthy. Confidence is fitted on the
 former alone (`--fit` prints the table for `findings.CALIBRATION`), and what is reported comes from the latter.
 
     recall        of the runs of which a verdict is true, the share that it is given to
@@ -54,7 +56,7 @@ from latente.run import Run
 RESULT = Path(__file__).parent / "results" / "diagnosis.json"
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 CHARTS = {"en": IMAGES / "calibration.svg", "es": IMAGES / "calibration.es.svg"}
-BARS = {"recall_low": 0.85, "false_alarms_high": 0.08, "each_verdict": 0.7, "unseen": 300}
+BARS = {"recall_low": 0.85, "false_alarms_high": 0.08, "each_verdict": 0.7, "unseen": 300, "healthy": 0.5, "cases": 8}
 FAULTS = (
     *("divergence", "mode-collapse-full", "mode-collapse-partial", "mode-cycling", "saturated-critic", "oscillation"),
     *("critic-memorising", "generator-memorising", "posterior-collapse", "over-regularised", "under-regularised"),
@@ -246,7 +248,7 @@ def _unseen_world(rng: np.random.Generator) -> World:
 
 
 CALIBRATION_RUNS = Split("calibration", 1, ((32, 32), (64, 64)), _calibration_world, 9, ("fashion-mnist",), 16)
-UNSEEN_RUNS = Split("unseen", 3, ((20, 20), (40, 40)), _unseen_world, 16, ("mnist",), 16)
+UNSEEN_RUNS = Split("unseen", 4, ((28, 28), (56, 56)), _unseen_world, 16, ("mnist",), 16)
 
 
 def _rates(rng: np.random.Generator, lr: float, critic_lr: float, spread: float = 1.5) -> dict[str, float]:
@@ -329,18 +331,18 @@ def _many(rng: np.random.Generator, base: Toy) -> Toy:
 
 PLANS: dict[str, tuple[Callable[[np.random.Generator, Toy], Toy], str, int, int]] = {
     # name -> how it is drawn, in which kind of world, runs for calibration, unseen runs
-    "penalised": (_penalised, "plane", 40, 120),
-    "plain": (_plain, "plane", 20, 60),
-    "carried": (_carried, "plane", 16, 30),
-    "dead": (_dead, "plane", 14, 30),
-    "sure": (_sure, "plane", 14, 30),
-    "slow": (_slow, "plane", 14, 30),
-    "turning": (_turning, "line", 16, 30),
-    "resting": (_resting, "line", 10, 24),
-    "exploding": (_exploding, "plane", 6, 14),
-    "few": (_few, "codes", 10, 20),
-    "copied": (_copied, "codes", 12, 24),
-    "many": (_many, "codes", 12, 24),
+    "penalised": (_penalised, "plane", 40, 290),
+    "plain": (_plain, "plane", 20, 100),
+    "carried": (_carried, "plane", 16, 20),
+    "dead": (_dead, "plane", 14, 54),
+    "sure": (_sure, "plane", 14, 20),
+    "slow": (_slow, "plane", 14, 22),
+    "turning": (_turning, "line", 16, 22),
+    "resting": (_resting, "line", 10, 66),
+    "exploding": (_exploding, "plane", 6, 12),
+    "few": (_few, "codes", 10, 12),
+    "copied": (_copied, "codes", 12, 20),
+    "many": (_many, "codes", 12, 70),
 }
 
 
@@ -377,14 +379,18 @@ def games(split: Split, share: float = 1.0, steps: int = 1_500) -> list[Case]:
 
 CODES: dict[str, tuple[Callable[[np.random.Generator], dict[str, Any]], int, int]] = {
     # plan -> settings, runs for calibration, unseen runs
-    "balanced": (lambda rng: {"objective.beta": float(rng.uniform(0.8, 1.25))}, 6, 20),
-    "pressed": (lambda rng: {"objective.beta": float(rng.uniform(4, 16))}, 4, 12),
+    "balanced": (lambda rng: {"objective.beta": float(rng.uniform(0.8, 1.25))}, 6, 58),
+    "pressed": (lambda rng: {"objective.beta": float(rng.uniform(5, 12))}, 4, 18),
     "loose": (lambda rng: {"objective.beta": float(10 ** rng.uniform(-2, -1))}, 4, 12),
-    "coarse": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(0.5, 0.9))}, 4, 12),
+    "coarse": (
+        lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(0.45, 0.75))},
+        4,
+        14,
+    ),
     "mute": (lambda rng: {"objective.sigma": "fixed", "objective.sigma-value": float(rng.uniform(2, 5))}, 4, 12),
 }
 _VERDICT = {"pressed": "over-regularised", "coarse": "blurred"}  # what an error that is too large is called
-_SHOWN = 20_000  # images
+_SHOWN = 50_000  # images: with fewer, MNIST's usual errors are so large that nothing is a quarter worse
 
 
 def coded(split: Split, work: Path, share: float = 1.0, shown: int = _SHOWN) -> list[Case]:
@@ -510,10 +516,10 @@ class Sham:
 
 
 SHAMS = {  # plan -> what is true of it, runs for calibration, unseen runs
-    "training set": (frozenset({"generator-memorising"}), 6, 12),
-    "half the classes": (frozenset({"mode-collapse-partial"}), 6, 16),
+    "training set": (frozenset({"generator-memorising"}), 6, 10),
+    "half the classes": (frozenset({"mode-collapse-partial"}), 6, 12),
     "a grid": (frozenset({"checkerboard"}), 6, 12),
-    "held out": (frozenset(), 8, 24),
+    "held out": (frozenset(), 8, 64),
 }
 
 
@@ -734,12 +740,14 @@ def machine() -> dict[str, Any]:
 
 def held(found: dict[str, Any]) -> bool:
     """Whether the unseen runs meet the bars."""
-    each = [row["recall"][0] for row in found["verdicts"].values() if row["true"]]
+    each = found["verdicts"].values()
     return bool(
         found["runs"] >= BARS["unseen"]
+        and found["healthy"] >= BARS["healthy"] * found["runs"]
+        and min(row["true"] for row in each) >= BARS["cases"]
         and found["recall"][1] >= BARS["recall_low"]
         and found["false_alarms"][2] <= BARS["false_alarms_high"]
-        and min(each) >= BARS["each_verdict"]
+        and min(row["recall"][0] for row in each) >= BARS["each_verdict"]
     )
 
 

@@ -177,12 +177,17 @@ def test_a_finding_stops_a_run_and_who_resumes_it_wants_it_to_go_on(
     assert run.checkpoints()[-1] == 64
 
 
-def test_numbers_that_broke_are_gone_back_behind(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("due", [16, 1000])  # noticed on the way; or at the end
+def test_numbers_that_broke_are_gone_back_behind(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: int
+) -> None:
     def judge(history: History) -> list[Finding]:
         return [fault("divergence", optim__lr=1e-4)] if history.facts.get("stopped") == "non-finite" else [FINE]
 
     monkeypatch.setattr(life, "judge", judge)
-    run = trained(source, tmp_path, "treat", "vae", optim__lr=1e30)
+    cadence = dict.fromkeys(("tick", "sample_every", "probe_every", "checkpoint_every"), Images(due))
+    often = {f"training__{name}": value for name, value in cadence.items()}
+    run = trained(source, tmp_path, "treat", "vae", optim__lr=1e30, **often)
     (row,) = run.interventions()
     assert (row["to"], row["finding"], row["settings"]) == (0, "divergence", {"optim.lr": 1e-4})
     assert run.stopped() == "finished"

@@ -102,6 +102,15 @@ def test_a_run_that_was_not_probed_is_looked_at_now(tmp_path: Path, capsys, monk
     assert "photos" in capsys.readouterr().err
 
 
+def test_a_run_that_broke_before_its_first_row_is_told_so(tmp_path: Path, capsys) -> None:
+    run = create(tmp_path / "runs", PRESETS["dcgan"](), {"image_shape": [1, 28, 28], "classes": [], "train": 100})
+    append(run.folder / "events.jsonl", {"kind": "start", "images": 0, "at": "x", "until": 1_500_000})
+    assert diagnose(run.folder) == 2
+    run.record_event("stop", 128, reason="non-finite", term="critic/loss")
+    assert diagnose(run.folder) == 1
+    assert "Training diverged" in capsys.readouterr().out
+
+
 def test_json(saturated: Path, capsys) -> None:
     assert diagnose(saturated, "--json") == 1
     told = json.loads(capsys.readouterr().out)

@@ -168,14 +168,23 @@ def test_a_run_that_nothing_applies_to(tmp_path: Path, capsys: pytest.CaptureFix
     assert folder in capsys.readouterr().out
 
 
-def test_a_run_that_cannot_be_written_to(grid: Run, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "(No space left on device)"),
+        (PermissionError(13, "Permission denied", "eyes.npz"), "(eyes.npz: Permission denied)"),
+    ],
+)
+def test_a_file_that_cannot_be_written_or_read(
+    grid: Run, few: int, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
+) -> None:
     def full(path: Path, row: dict[str, Any]) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(measure, "append", full)
     with pytest.raises(Problem) as problem:
         measure.evaluate(grid)
-    assert problem.value.key == "evaluate.cannot_write" and "No space left" in str(problem.value)
+    assert problem.value.key == "evaluate.file" and told in str(problem.value)
 
 
 @pytest.fixture

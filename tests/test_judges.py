@@ -96,7 +96,7 @@ def test_a_run_that_was_cut_short_is_refused(copy: Run, grey: Path, tmp_path: Pa
 def test_a_damaged_last_checkpoint_is_not_passed_over(copy: Run) -> None:
     for path in copy.checkpoint(copy.checkpoints()[-1]).glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
-    raised("run.no_checkpoint", lambda: of_run(copy))
+    raised("run.damaged_checkpoint", lambda: of_run(copy), str(copy.folder), str(copy.checkpoints()[-1]))
 
 
 def test_another_family_is_refused(tmp_path: Path) -> None:

@@ -504,6 +504,27 @@ def test_weights_that_are_not_finite_stop_the_run(
     assert run.checkpoints()[-1] == (16 if due == "checkpoint_every" else 0)
     text = (run.folder / "metrics.jsonl").read_text() if due in ("tick", "checkpoint_every") else ""
     assert "NaN" not in text
+    assert found_faults(run) == ["divergence"]
+
+
+def found_faults(run: Run) -> list[str]:
+    return [row["what"] for row in run.events() if row["kind"] == "finding"]
+
+
+@pytest.mark.parametrize("policy", ["warn", "treat"])
+def test_weights_that_are_broken_before_the_first_picture_are_judged_too(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    def ruined(*arguments: Any) -> Any:
+        assembly = assemble(*arguments)
+        with torch.no_grad():
+            next(assembly.state.nets.parameters()).fill_(math.nan)
+        return assembly
+
+    monkeypatch.setattr(life, "assemble", ruined)
+    run = train(toy("vae", grey, on_finding=policy), out=tmp_path)
+    assert (run.stopped(), run.checkpoints(), run.interventions()) == ("non-finite", [], [])
+    assert found_faults(run) == ["divergence"]
 
 
 def test_an_absurd_learning_rate(grey: Path, tmp_path: Path) -> None:

@@ -88,6 +88,10 @@ def named(given: History) -> dict[str, Finding]:
     return {finding.what: finding for finding in judge(given)}
 
 
+def faults(given: History) -> list[str]:
+    return [finding.what for finding in judge(given) if finding.severity == "fault"]
+
+
 def turns(classes: int, every: int) -> dict[str, np.ndarray]:
     """Shares of classes that take turns."""
     holds = (np.arange(ROWS) // every) % classes
@@ -261,6 +265,21 @@ def test_a_wreck_is_no_posterior_collapse() -> None:
     """No latent in use and thousands of nats: thrown there by the first steps, not left unused."""
     found = named(coded(kl=13_000.0, probe__kl=13_000.0, probe__active=0.0))
     assert "posterior-collapse" not in found and found["divergence"].evidence["kl"] > 12_000
+
+
+def test_a_full_collapse_is_said_beside_divergence_and_what_follows_from_it_is_not() -> None:
+    """A loss that ran away and a generator of one image are two faults. One that travels makes no one image, and of one
+    that broke before there was anything to see nothing more is known."""
+    away = {"generator__loss": after(3e4, 0.9, 25), "critic__saturated": 0.97, "probe__critic__beats": 1.0}
+    one = {"probe__diversity": after(0.02, 0.9), "probe__coverage": after(0.01, 0.8)}
+    assert faults(healthy_game(**away, **one)) == ["divergence", "mode-collapse-full"]
+    assert faults(healthy_game(**away)) == ["divergence"]
+    broken = {**facts(), "stopped": "non-finite", "term": "critic/loss", "since": ROWS * STEP, "until": 40 * STEP}
+    assert faults(healthy_game(broken, **one)) == ["divergence", "mode-collapse-full"]
+    early = {name: [0.02, 0.02] for name in one}
+    assert faults(history({**broken, "since": 2 * STEP, "until": 8 * STEP}, **early)) == ["divergence"]
+    travel = {f"probe__path__{k}": np.random.default_rng(k).standard_normal(ROWS) for k in range(8)}
+    assert faults(healthy_game(**away, **one, **travel)) == ["divergence"]
 
 
 def test_since_is_where_the_measure_left_its_healthy_range() -> None:

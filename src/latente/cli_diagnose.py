@@ -65,7 +65,7 @@ def _columns(argv: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def _looked_at(run: "Run", history: "History") -> "History":
     """A run that was not probed while it trained is probed now, at its newest checkpoint."""
-    if not history.columns:
+    if not history.columns and history.facts.get("stopped") != "non-finite":
         raise Problem("diagnosis.nothing_measured", folder=run.folder)
     clocks = [clock for clock in run.checkpoints() if clock > 0]
     if history.some("probe/") or not clocks or run.config.model.family == "classifier":

@@ -125,6 +125,9 @@ class Run:
             except checkpoint.Damaged:
                 continue
         else:
+            known = ", ".join(str(clock) for clock in self.checkpoints() if clock != images)
+            if images is not None and known:
+                raise Problem("run.damaged_checkpoint", folder=self.folder, images=images, known=known)
             raise Problem("run.no_checkpoint", folder=self.folder)
         config = self.config
         name = player or models.decoder_of(config) or "net"

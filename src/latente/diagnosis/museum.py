@@ -147,7 +147,11 @@ EXHIBITS: dict[str, Exhibit] = {
         "checkerboard", "dcgan", _DCGAN | {"optim.lr": 1.0, "optim.critic-lr": 2e-4}, {"optim.lr": 2e-4}, minutes=1.0
     ),
     "divergence": _codes("divergence", {"optim.lr": 5.0}, {"optim.lr": 2e-3}),
-    "undertrained": _codes("undertrained", {"training.images": Images(10_000)}, {"training.images": Images(400_000)}),
+    "undertrained": _codes(
+        "undertrained",
+        {"training.images": Images(10_000)},
+        {"training.images": Images(400_000), "training.checkpoint-every": Images(10_000)},  # measured from early on
+    ),
     "past-best": _codes("past-best", _FEW, {}, few=150),
 }
 

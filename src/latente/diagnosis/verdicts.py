@@ -66,7 +66,6 @@ ORDER = (
     *("over-regularised", "blurred", "checkerboard", "past-best", "undertrained", "healthy"),
 )
 _HIDES = {  # a verdict -> those that are its consequence, or a weaker name for it
-    "divergence": (*(w for w in ORDER if w not in ("divergence", "past-best")),),
     "mode-cycling": (
         "mode-collapse-full",
         "mode-collapse-partial",
@@ -79,6 +78,8 @@ _HIDES = {  # a verdict -> those that are its consequence, or a weaker name for 
     "posterior-collapse": ("over-regularised", "blurred", "undertrained"),
     "saturated-critic": ("undertrained",),
     "past-best": ("undertrained",),
+    # Last: a generator that travels is no full collapse. One that broke and makes one image is both.
+    "divergence": tuple(w for w in ORDER if w not in ("divergence", "mode-collapse-full", "past-best")),
 }
 
 

@@ -63,7 +63,9 @@ def evaluate(
                 )
             found |= rows
     except OSError as error:
-        raise Problem("evaluate.cannot_write", folder=run.folder, reason=error.strerror or error) from None
+        reason = error.strerror or error
+        file = f"{error.filename}: {reason}" if error.filename else reason  # one that was to be read, or written
+        raise Problem("evaluate.file", folder=run.folder, reason=file) from None
     return found
 
 

@@ -170,19 +170,12 @@ class _Life:
         ending: dict[str, Any]
         try:
             with stop_signals() as asked:
-                if not self.run.checkpoints():
-                    self.sample(self.assembly.state)
-                    self.keep(self.assembly.state)
-                while self.stretch(until, asked):
+                while self.attempt(until, asked):
                     self.go_back()
-                state = self.assembly.state
-                ending = {"reason": "finished" if state.images >= until else "interrupted"}
-                if self.decision is not None:
-                    ending = {"reason": "finding", "finding": self.decision.finding}
-                done = self.measured if ending["reason"] == "finished" else self.run.checkpoints()[-1]
-                if done != state.images:
-                    self.finish(state, ending["reason"])
-                images = state.images
+            images = self.assembly.state.images
+            ending = {"reason": "finished" if images >= until else "interrupted"}
+            if self.decision is not None:
+                ending = {"reason": "finding", "finding": self.decision.finding}
         except NonFinite as found:
             images, ending = found.images, {"reason": "non-finite", "term": found.term}
             ending["checkpoint"] = (self.run.checkpoints() or [0])[-1]
@@ -192,8 +185,30 @@ class _Life:
         self.watch(images, self.recorder.row)
         return self.run
 
-    def stretch(self, until: int, asked: Callable[[], bool]) -> bool:
-        """Train without looking back; whether training has to go back then."""
+    def attempt(self, until: int, asked: Callable[[], bool]) -> bool:
+        """Train without looking back, from the first picture to the last; whether training has to go back then. What
+        breaks on the way is judged wherever it does."""
+        state = self.assembly.state
+        try:
+            if not self.run.checkpoints():
+                self.sample(state)
+                self.keep(state)
+            self.stretch(until, asked)
+            if not self.going_back:
+                self.finish(state, until)
+        except NonFinite as found:
+            self.judge(state, {"stopped": "non-finite", "term": found.term, "since": found.images})
+            if not self.going_back or not self.run.checkpoints():
+                raise
+        return self.going_back
+
+    @property
+    def going_back(self) -> bool:
+        """Whether the diagnosis wants an earlier checkpoint."""
+        return self.decision is not None and self.decision.to is not None
+
+    def stretch(self, until: int, asked: Callable[[], bool]) -> None:
+        """Train until `until` images, or until somebody or a finding stops it."""
         t, state = self.config.training, self.assembly.state
         seed = branch_seed(t.seed, state.branch)
         stream = Stream(
@@ -225,14 +240,8 @@ class _Life:
                 cadence=cadence,
                 should_stop=lambda: asked() or self.decision is not None,
             )
-        except NonFinite as found:
-            broken = {"stopped": "non-finite", "term": found.term, "since": found.images}
-            self.judge(state, broken)
-            if self.decision is None or self.decision.to is None:
-                raise
         finally:
             self.shown += state.images - start
-        return self.decision is not None and self.decision.to is not None
 
     def judge(self, state: TrainState, broken: dict[str, Any] | None = None) -> None:
         """Let the diagnosis look at the run so far, tell of every clear fault new in this branch, and decide."""
@@ -326,8 +335,8 @@ class _Life:
 
     def milestone(self, state: TrainState) -> None:
         """Measure on held-out images, then keep a checkpoint."""
-        if self.decision is not None and self.decision.to is not None:
-            return  # training goes back behind this place
+        if self.going_back:
+            return
         self.recorder.check(state)
         go_on = self.recorder.pause()
         row = self.validate(state)
@@ -336,11 +345,14 @@ class _Life:
         self.keep(state)
         go_on()
 
-    def finish(self, state: TrainState, reason: str) -> None:
+    def finish(self, state: TrainState, until: int) -> None:
         """The last picture and checkpoint of a run that stops between two milestones. Its measurement is marked, so
         that a run that goes on drops it and ends with the record of one that never stopped."""
+        finished = state.images >= until and self.decision is None
+        if state.images == (self.measured if finished else self.run.checkpoints()[-1]):
+            return
         self.sample(state)
-        if reason == "finished":
+        if finished:
             row = self.validate(state)
             require_finite(row, state.images)
             self.recorder.write(state, row | {"end": True})

@@ -8,10 +8,10 @@ import torch
 
 from latente.exploration import ways
 from latente.exploration.groups import Group
-from latente.exploration.paths import lerp, slerp
 from latente.exploration.sources import Ground, Source, ground, source
 from latente.exploration.ways import Way
 from latente.messages import LANGUAGES, Problem, set_language
+from latente.paths import lerp, slerp
 from latente.run import Run
 from styles import Styles
 from test_sources import trained

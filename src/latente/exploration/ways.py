@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from latente.exploration.groups import Group
-from latente.exploration.paths import loop, shift, through
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
 from latente.exploration.spaces import grown
 from latente.messages import Problem, say
+from latente.paths import loop, shift, through
 from latente.pictures import to_pixels
 
 STRIP = 12  # frames beside one another

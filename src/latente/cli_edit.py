@@ -133,6 +133,8 @@ def edit(argv: list[str]) -> int:
     given = [f"--{name}" for name in ("seed", "projection", "image") if options[name] is not None]
     if len(given) > 1:
         raise Problem("edit.one_image", given=" ".join(given))
+    if options["space"] is not None and given in ([], ["--seed"]):
+        raise Problem("edit.space_of_seed")
     from latente.exploration import edit as edits
     from latente.exploration import projections, spaces
 

@@ -148,6 +148,14 @@ def test_layers_by_name_and_by_range(place):
             assert problem.value.key == "explore.no_layers" and "2" in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("language", "one", "two"), [("en", "layer 2, ", "layers 0-1, "), ("es", "capa 2, ", "capas 0-1, ")]
+)
+def test_one_layer_is_no_range(place, language, one, two):
+    set_language(language)
+    assert styles.layers_said(place.net, [2]).startswith(one) and styles.layers_said(place.net, [0, 1]).startswith(two)
+
+
 def test_truncation_is_the_papers_formula(place):
     net = place.net
     net.w_avg += 0.3
@@ -159,6 +167,10 @@ def test_truncation_is_the_papers_formula(place):
             assert np.array_equal(sheet.blocks[0].cells[i][j], to_pixels(net.synthesis(ws).numpy())[0])
     assert np.array_equal(sheet.blocks[0].cells[0][1], sheet.blocks[0].cells[1][1]), "the mean is one image"
     assert facts["psis"] == [-1, 0, 0.5, 1]
+    keep(place.run, "me", torch.zeros(1, 1, 8, 8), {"w": project(net, torch.zeros(1, 1, 8, 8), "w", steps=2)})
+    sheet, _ = styles.truncation(place, sources(place, "me"), [0, 1])
+    photo, row = sheet.blocks
+    assert np.abs(photo.cells[1][0].astype(int) - row.cells[0][1]).max() <= 1, "the photo, and psi 1"
     with pytest.raises(Problem) as problem:
         styles.truncation(place, sources(place, "1"), [0.5], cutoff=4)
     assert problem.value.key == "explore.no_cutoff"

@@ -106,7 +106,9 @@ def test_ways_begin_with_the_projection_of_a_photo(gan):
     assert maps is not None and maps[0].shape == (1, 1, 8, 8) and 0.7 < float(maps[0].std()) < 1.3, "noise still"
     change = Group("a", torch.zeros(1, 18)), Group("b", torch.ones(1, 18))
     sheet, _ = ways.arithmetic(place, *change, sources(place, "me"), "w+", (0.0, 1.0))
-    row = sheet.blocks[0].cells[0]
+    photos, block = sheet.blocks
+    row = block.cells[0]
+    assert np.abs(photos.cells[1][0].astype(int) - own).max() <= 1
     assert np.abs(row[2].astype(int) - own).max() <= 1 and np.array_equal(row[2], row[3])
 
 

@@ -77,7 +77,8 @@ def walk(argv: list[str]) -> int:
     if not filmed:
         names = ", ".join(one.name for one in sources)
         about = ways.notes(place, [say("explore.about_walk", names=names, space=ways.space_name(film.facts["space"]))])
-        sheet = ways.strip(film, say("explore.title_walk"), about)
+        photos_found = ways.of_photos(place, sources, film.facts["space"])
+        sheet = ways.strip(film, say("explore.title_walk"), about, photos_found)
     return delivered(sheet, film.frames, film.facts, out, options)
 
 

@@ -48,7 +48,11 @@ def group(place: Ground, text: str, space: str, reader: Reader | None = None) ->
     if "=" not in text:
         found = [source(place, word) for word in words]
         name = ", ".join(one.name for one in found)
-        return Group(name if len(found) == 1 else say("explore.mean_of", names=name), place.all_of(found, space))
+        if len(found) > 1:
+            seeds = all(one.seed is not None for one in found)
+            names = say("explore.seeds", seeds=", ".join(words)) if seeds else name
+            name = say("explore.mean_of", names=names)
+        return Group(name, place.all_of(found, space))
     classes = list(place.run.dataset["classes"])
     if place.encodes:
         facts: Known = known_of(place.dataset.train)

@@ -72,8 +72,10 @@ def layers_called(net: Any, text: str) -> list[tuple[str, list[int]]]:
 def layers_said(net: Any, layers: Sequence[int]) -> str:
     """Layers and the sizes of their maps, for a heading: "layers 0-3, 4 to 8 pixels"."""
     side = sides(net)
-    which = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
     low, high = side[layers[0]], side[layers[-1]]
+    if len(layers) == 1:
+        return say("explore.layer", number=layers[0], side=low)
+    which = f"{layers[0]}-{layers[-1]}"
     return say("explore.layers" if low != high else "explore.layers_one_size", which=which, low=low, high=high)
 
 
@@ -147,9 +149,10 @@ def truncation(
     where = say("explore.all_layers") if cutoff is None else layers_said(net, range(cutoff))
     about = [say("explore.about_truncation", where=where)]
     block = Block(cells, [one.name for one in seeds], [f"psi {number(psi)}" for psi in psis])
+    blocks = [*of_photos(place, seeds, "w+"), block]
     facts = place.facts("truncation", sources=[one.word for one in seeds], space="w+", psis=list(psis), cutoff=cutoff)
     facts |= {"latents": listed(ws), "w_avg": listed(net.w_avg)}
-    return Sheet(say("explore.title_truncation"), [block], notes(place, about)), facts
+    return Sheet(say("explore.title_truncation"), blocks, notes(place, about)), facts
 
 
 def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: int = 0) -> tuple[Sheet, dict[str, Any]]:

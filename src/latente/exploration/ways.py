@@ -98,8 +98,9 @@ def of_photos(place: Ground, sources: Sequence[Source], space: str) -> list[Bloc
         return []
     photos = to_pixels(torch.cat([one.photo for one in real if one.photo is not None]).numpy())
     found = place.images(place.all_of(real, space), space, place.noise_of(real, space))
-    where = dict.fromkeys(space_name(place.photo_of(one, space).space) for one in real)
-    rows = [say("explore.photo"), say("explore.found_in", space=", ".join(where))]
+    where = [space_name(place.photo_of(one, space).space) for one in real]
+    said = where[0] if len(set(where)) == 1 else ", ".join(where)
+    rows = [say("explore.photo"), say("explore.found_in", space=said)]
     return [Block([list(photos), list(found)], rows, [one.name for one in real], say("explore.photos_found"))]
 
 
@@ -118,11 +119,11 @@ def walk(place: Ground, sources: Sequence[Source], frames: int = 60, space: str 
     return Film(place.images(path, space, maps), facts | {"shell": place.shell(space), "latents": listed(path)})
 
 
-def strip(film: Film, title: str, about: Sequence[str]) -> Sheet:
-    """The frames of a film beside one another, to be read like lines."""
+def strip(film: Film, title: str, about: Sequence[str], above: Sequence[Block] = ()) -> Sheet:
+    """The frames of a film beside one another, to be read like lines, and what stands above them."""
     cells: list[list[Cell]] = [list(film.frames[i : i + STRIP]) for i in range(0, len(film.frames), STRIP)]
     rows = [say("explore.frames", first=i * STRIP, last=i * STRIP + len(row) - 1) for i, row in enumerate(cells)]
-    return Sheet(title, [Block(cells, rows, [""] * min(STRIP, len(film.frames)))], list(about))
+    return Sheet(title, [*above, Block(cells, rows, [""] * min(STRIP, len(film.frames)))], list(about))
 
 
 def arithmetic(
@@ -148,7 +149,8 @@ def arithmetic(
     columns += [say("explore.strength", strength=number(one)) for one in strengths]
     about = [say("explore.about_arithmetic", space=space_name(space), length=number(float(change.norm())))]
     names = [target.name for target in targets]
-    sheet = Sheet(say("explore.title_arithmetic"), [Block(cells, names, columns)], notes(place, about))
+    blocks = [*of_photos(place, targets, space), Block(cells, names, columns)]
+    sheet = Sheet(say("explore.title_arithmetic"), blocks, notes(place, about))
     facts = place.facts("arithmetic", space=space, to=[one.word for one in targets], strengths=list(strengths))
     facts |= {
         "plus": {"what": plus.name, "n": len(plus.latents)},

@@ -69,7 +69,7 @@ def test_recall_goes_with_it(styled: Subject, language: str) -> None:
     set_language(language)
     recall = of_samples.set_neighbours(styled)["recall"]["value"]
     for row in of_latents.path_lengths(styled).values():
-        assert row["recall"] == recall and "recall" in row["remark"].lower()
+        assert row["recall"] == recall and f"{100 * recall:.0f} %" in row["remark"], "no point or comma to get wrong"
 
 
 def test_lengths_do_not_hang_on_the_scale_of_the_features(styled: Subject) -> None:

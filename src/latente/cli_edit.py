@@ -325,9 +325,10 @@ def _projection_sheet(run: "Run", photo: "Tensor", found: "dict[str, Projection]
     columns += [
         f"{say(f'project.space_{_key(s)}')}\n{say('project.below', **_said(numbers(o)))}" for s, o in found.items()
     ]
-    eyes = next(iter(found.values())).eyes
-    note = say("project.by_pixels" if eyes == "pixels" else "project.by_network", name=eyes)
-    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [run.folder.resolve().name, note]))
+    one = next(iter(found.values()))
+    note = say("project.by_pixels" if one.eyes == "pixels" else "project.by_network", name=one.eyes)
+    where = " · ".join([run.folder.resolve().name, *_class(run, one.labels)])
+    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [where, note]))
 
 
 def _edit_sheet(

@@ -55,7 +55,7 @@ def path_lengths(subject: Subject) -> Rows:
                 "interval_is": "95 %, bootstrap over ways",
                 "unit": "squared speed along the way, in squared distances of two real images",
                 "recall": recall,
-                "remark": say("smoothness.recall", recall=f"{recall:.2f}"),
+                "remark": say("smoothness.recall", recall=f"{100 * recall:.0f} %"),
                 "protocol": subject.judged(ways=_WAYS, way=how, at=part, trimmed=0.01, derivative="exact"),
             }
     return rows

@@ -16,7 +16,7 @@ from torch import Tensor
 from latente.data.caras import BY_NAME, WORDS
 from latente.data.stream import condition, see, seen_as
 from latente.data.stream import known as known_of
-from latente.exploration.sources import Ground, source
+from latente.exploration.sources import Ground, named, source
 from latente.exploration.spaces import shown
 from latente.messages import Problem, nearest, say
 from latente.run import Run
@@ -47,12 +47,8 @@ def group(place: Ground, text: str, space: str, reader: Reader | None = None) ->
         raise Problem("explore.no_source", given=text)
     if "=" not in text:
         found = [source(place, word) for word in words]
-        name = ", ".join(one.name for one in found)
-        if len(found) > 1:
-            seeds = all(one.seed is not None for one in found)
-            names = say("explore.seeds", seeds=", ".join(words)) if seeds else name
-            name = say("explore.mean_of", names=names)
-        return Group(name, place.all_of(found, space))
+        name = named(found)
+        return Group(name if len(found) == 1 else say("explore.mean_of", names=name), place.all_of(found, space))
     classes = list(place.run.dataset["classes"])
     if place.encodes:
         facts: Known = known_of(place.dataset.train)

@@ -218,6 +218,13 @@ def source(place: Ground, word: str) -> Source:
     return Source(word, path.name, None, read_photo(place.run, path))
 
 
+def named(sources: Sequence[Source]) -> str:
+    """Sources in a sentence: "seeds 3, 5", or the name of each."""
+    if len(sources) > 1 and all(one.seed is not None for one in sources):
+        return say("explore.seeds", seeds=", ".join(one.word for one in sources))
+    return ", ".join(one.name for one in sources)
+
+
 def listed(latents: Tensor) -> list[Any]:
     """Latents as plain numbers, six digits each."""
     values = latents.detach().double().numpy()

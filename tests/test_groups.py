@@ -158,7 +158,12 @@ def reading(net: Any, shape: tuple[int, ...] = (1, 8, 8), task: str = "labels") 
     config = SimpleNamespace(objective=SimpleNamespace(task=task))
     facts = {"image_shape": list(shape)}
     run = SimpleNamespace(config=config, dataset=facts, folder="a/reader", network=lambda: net)
-    return lambda: run
+
+    def reader() -> Any:
+        assert torch.is_grad_enabled(), "it may have to be trained first"
+        return run
+
+    return reader
 
 
 @pytest.mark.parametrize("space", ["z", "w"])

@@ -12,7 +12,7 @@ from latente import pictures, training
 from latente.exploration import sources
 from latente.exploration.invert import project
 from latente.exploration.projections import keep
-from latente.exploration.sources import Ground, ground, source
+from latente.exploration.sources import Ground, Source, ground, source
 from latente.messages import LANGUAGES, Problem, set_language
 from latente.run import Run
 from styles import Styles
@@ -118,6 +118,14 @@ def test_a_photo_is_projected_once(styled, monkeypatch):
         latent = styled.of_photo(photo, "a.png", space).latent
         assert latent.shape == ((18,) if space == "w+" else (6,)) and not latent.requires_grad
     assert calls == ["w", "w+"]
+
+
+def test_who_compares_photos_may_have_to_be_trained_first(plain):
+    """So nothing forbids gradients when they are asked for."""
+    asked = []
+    place = Ground(plain, Styles(), steps=1, eyes=lambda: asked.append(torch.is_grad_enabled()))
+    place.all_of([Source("a.png", "a.png", None, torch.zeros(1, 1, 8, 8)), source(place, "3")], "w")
+    assert asked == [True]
 
 
 def test_a_photo_that_was_kept_is_not_looked_for_again(styled, monkeypatch):

@@ -152,7 +152,6 @@ def _codes(place: Ground, which: NDArray[np.int64]) -> Tensor:
     return torch.cat(parts)
 
 
-@torch.no_grad()
 def _read(place: Ground, space: str, reader: Reader | None) -> tuple[Known, Tensor]:
     """What a classifier reads in samples, and their latents [SAMPLES, d]."""
     if place.label is not None:
@@ -164,8 +163,9 @@ def _read(place: Ground, space: str, reader: Reader | None) -> tuple[Known, Tens
     if task not in ("labels", "factors") or judge.dataset["image_shape"] != wanted:
         raise Problem("explore.wrong_reader", folder=judge.folder, wanted="x".join(map(str, wanted[::-1])))
     z = place.net.prior(SAMPLES, torch.Generator().manual_seed(0))
-    latents = place.net.mapping(z) if space == "w" else z
-    images, net = shown(place.net, space, latents), judge.network()
-    if task == "factors":
-        return net.predict_factors(images), latents
-    return {"label": torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()}, latents
+    with torch.no_grad():
+        latents = place.net.mapping(z) if space == "w" else z
+        images, net = shown(place.net, space, latents), judge.network()
+        if task == "factors":
+            return net.predict_factors(images), latents
+        return {"label": torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()}, latents

@@ -112,16 +112,15 @@ class Ground:
         z = self.net.prior(1, torch.Generator().manual_seed(seed))
         return raised(self.net, z, self.spaces[0], space, self.labels(1)).flatten()
 
-    @torch.no_grad()
     def of_photo(self, photo: Tensor, word: str, space: str) -> Found:
         """An image [1, C, H, W] in [-1, 1] by the encoder or by projection, which is done once for each space."""
         if self.encodes:
             seen = see(torch.from_numpy(to_pixels(photo.numpy())), seen_as(self.run.config), indices=np.arange(1))
-            return Found(space, self.net.encode(seen, self.labels(1))[0], [])
+            with torch.no_grad():
+                return Found(space, self.net.encode(seen, self.labels(1))[0], [])
         if (word, space) not in self.found:
             how: dict[str, Any] = {"eyes": self.eyes(), "steps": self.steps, "watch": self.watch}
-            with torch.enable_grad():
-                one = project(self.net, photo, space, labels=self.labels(1), **how)
+            one = project(self.net, photo, space, labels=self.labels(1), **how)
             self.found[word, space] = Found(space, one.latent.detach().flatten(), one.noise)
         return self.found[word, space]
 

@@ -142,7 +142,8 @@ def arithmetic(
     found = {}
     for i, (target, point) in enumerate(zip(targets, points, strict=True)):
         moved = torch.stack([point, *(point + strength * change for strength in strengths)])
-        maps = place.noise_of([target] * len(moved), space)
+        own = place.noise_of([target], space)
+        maps = own and [m.expand(len(moved), -1, -1, -1) for m in own]
         found[target.word] = listed(moved[1:])
         cells.append([*(means if i == 0 else (None, None)), *place.images(moved, space, maps)])
     columns = [f"+ {plus.name}", f"- {minus.name}", say("explore.target")]

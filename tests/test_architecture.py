@@ -80,6 +80,7 @@ LAYERED = {
     "presets_gan": {"config"},
     "presets_growing": {"config"},
     "portraits": set(),
+    "paths": set(),
     "presets_autoencoder": {"config"},
     "presets_classifier": {"config"},
     "presets_vae": {"config"},
@@ -92,13 +93,14 @@ LAYERED = {
     "models": {"config", "layers", "messages", "models", "objectives"},
     "run": {"checkpoint", "config", "messages", "models"},
     "evaluation": {
-        *("config", "data", "evaluation", "layers", "messages", "models", "objectives", "pictures", "portraits", "run"),
+        *("config", "data", "evaluation", "layers", "messages", "models", "objectives", "paths", "pictures"),
+        *("portraits", "run"),
     },
     "diagnosis": {
         *("config", "data", "diagnosis", "evaluation", "messages", "models", "objectives", "pictures", "portraits"),
         *("presets", "run"),
     },
-    "exploration": {"config", "data", "exploration", "messages", "models", "run", "pictures"},
+    "exploration": {"config", "data", "exploration", "messages", "models", "paths", "run", "pictures"},
     "report": {"config", "data", "diagnosis", "evaluation", "messages", "models", "pictures", "report", "run"},
     "training": {
         *("bounds", "checkpoint", "config", "data", "layers", "messages", "models", "objectives", "pictures", "run"),

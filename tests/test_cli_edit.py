@@ -14,7 +14,7 @@ from torch import Tensor
 from latente import checkpoint, cli_edit, models, training
 from latente.cli import main
 from latente.config import StyleGANModel
-from latente.exploration import edit, invert, projections
+from latente.exploration import edit, invert, projections, sheet
 from latente.exploration.edit import Direction
 from latente.exploration.spaces import drawn, show
 from latente.messages import LANGUAGES, Problem, set_language
@@ -167,6 +167,32 @@ def test_the_image_in_the_middle_is_the_seeds_own(styled: Run, monkeypatch: pyte
     )
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", ["seed 0", "class right"]), ("es", ["semilla 0", "clase right"])]
+)
+def test_sheets_say_which_image_it_is(
+    language: str, words: list[str], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its seed, or where it was found, and the class that the generator is told."""
+    run, notes = untrained(tmp_path / "runs", "dcgan conditional"), []
+    draw = sheet.draw
+    monkeypatch.setattr(sheet, "draw", lambda one: notes.append(one.notes[0]) or draw(one))
+    to = ["--out", tmp_path / "d.png", "--label", 2, "--lang", language]
+    assert asked("directions", run.folder, "--how", "factorised", "--n", 1, *to) == 0
+    looked = ["--image", photo, "--steps", 1, "--features", "pixels"]
+    assert asked("edit", run.folder, "--direction", "factor-1", *looked, *to) == 0
+    assert all(word in notes[0] for word in words) and words[1] in notes[-1] and " z · " in notes[-1]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_class_that_is_told_is_no_direction(
+    language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = untrained(tmp_path / "runs", "dcgan conditional")
+    assert asked("directions", run.folder, "--of", "left", "--lang", language) == 2
+    assert "--label" in capsys.readouterr().err
+
+
 def test_a_boundary_between_classes(grey: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reader = training.train(toy("classifier", grey, images=2000, checkpoint_every=2000), out=tmp_path / "readers")
     config = toy("dcgan", grey)
@@ -205,6 +231,8 @@ def test_a_boundary_between_classes(grey: Path, tmp_path: Path, capsys: pytest.C
         (["edit", "RUN", "--direction", "glasses"], "edit.none_yet"),
         (["edit", "RUN", "--direction", "x", "--strength", "much"], "cli.not_a_number"),
         (["edit", "RUN", "--direction", "x", "--seed", "1", "--projection", "ana"], "edit.one_image"),
+        (["edit", "RUN", "--direction", "x", "--seed", "1", "--space", "w"], "edit.space_of_seed"),
+        (["edit", "RUN", "--direction", "x", "--space", "z"], "edit.space_of_seed"),
     ],
 )
 def test_one_sentence_for_every_mistake(

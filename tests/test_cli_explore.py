@@ -94,7 +94,7 @@ def test_photos_of_a_generator_are_projected(gan, capsys, monkeypatch):
 
     def found(net, photo, space, **how):
         calls.append((space, how["steps"]))
-        return SimpleNamespace(latent=torch.full((1, 4), float(len(calls))))
+        return SimpleNamespace(latent=torch.full((1, 4), float(len(calls))), noise=[])
 
     monkeypatch.setattr(sources, "project", found)
     monkeypatch.setattr("latente.cli_edit.eyes_of", lambda run, asked: None)
@@ -160,12 +160,12 @@ def test_the_verbs_of_styles(styled, capsys):
     assert facts["psi"] == -0.5 and len(facts["ways"]) == 3
 
 
-def test_photos_in_a_mix_are_projected_into_w_plus(styled, capsys, monkeypatch):
+def test_photos_in_a_mix_are_projected_first(styled, capsys, monkeypatch):
     spaces = []
 
     def found(net, photo, space, **how):
         spaces.append(space)
-        return SimpleNamespace(latent=torch.zeros(1, 3, 6))
+        return SimpleNamespace(latent=torch.zeros(1, 3, 6)[:, 0 if space == "w" else slice(3)], noise=[])
 
     monkeypatch.setattr(sources, "project", found)
     monkeypatch.setattr("latente.cli_edit.eyes_of", lambda run, asked: None)
@@ -175,6 +175,8 @@ def test_photos_in_a_mix_are_projected_into_w_plus(styled, capsys, monkeypatch):
     assert spaces == ["w+", "w+"] and (facts["rows"], facts["columns"]) == (["0.png"], ["1.png"])
     facts = done(capsys, "mix", str(styled.folder), "--source", "0.png", "--columns", "5,6")
     assert (facts["rows"], facts["columns"]) == (["0.png"], ["5", "6"])
+    done(capsys, "mix", str(styled.folder), "--source", "0.png", "--space", "w")
+    assert spaces == ["w+", "w+", "w+", "w"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -257,6 +259,7 @@ def test_a_mistake_is_one_sentence(words, named, language, gan, vae, reader, poi
     [
         (["mix", "--layers", "0-9"], "0-9"),
         (["mix", "--layers", "rough"], "rough"),
+        (["mix", "--space", "codes"], "codes"),
         (["truncation", "--cutoff", "9"], "9"),
         (["truncation", "--seeds", ","], '","'),
         (["noise", "--seeds", ","], '","'),

@@ -77,6 +77,13 @@ def test_json_is_one_object_and_nothing_else(grid: Run, few: int, capsys: pytest
     assert json.loads(out) == json.loads(json.dumps(measure.evaluate(grid, seed=5)))
 
 
+def test_a_remark_on_several_metrics_is_said_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = {name: {"value": 1.0, "remark": "Only beside it."} for name in ("path_z_full", "path_w_full")}
+    Console(width=60).print(cli_measure._notes(Run(tmp_path / "r"), found))
+    out = capsys.readouterr().out
+    assert out.count("Only beside it.") == 1 and "path_z_full" in out and "path_w_full" in out
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_features_that_nobody_looks_through_are_said(
     language: str, grid: Run, few: int, capsys: pytest.CaptureFixture[str]

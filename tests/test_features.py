@@ -118,7 +118,7 @@ def test_the_network_sees_what_it_saw_in_training() -> None:
     assert {seen_as(toy(name)) for name in ("dcgan", "classifier", "ae-conv")} == {"none"}
 
 
-@pytest.mark.parametrize("name", ["gan", "r3gan"])
+@pytest.mark.parametrize("name", ["gan", "r3gan", "progan", "stylegan", "stylegan2"])
 def test_a_family_without_features(name: str, tmp_path: Path) -> None:
     assert name in raised("evaluate.no_features", lambda: extractor(bare(tmp_path, toy(name))))
 

@@ -1,6 +1,7 @@
 """Films that are read back: as many frames, of the same size, in the same order, without end."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,21 @@ def test_mp4_goes_through_a_pipe(tmp_path, monkeypatch):
     assert np.array_equal(raw[:, ::28, ::28].transpose(0, 3, 1, 2), frames(side=9))
     call = (tmp_path / "film.mp4.call").read_text()
     assert "-s 252x252" in call and "-r 12" in call and "yuv420p" in call
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg on this machine")
+@pytest.mark.parametrize("side", [8, 9, 257])
+def test_an_mp4_reads_back(side, tmp_path):
+    """By ffmpeg itself: every frame, in order, of an even size."""
+    films.write(frames(channels=1, side=side), tmp_path / "film.mp4", rate=25)
+    call = ["ffmpeg", "-loglevel", "error", "-i", tmp_path / "film.mp4", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    done = subprocess.run(call, capture_output=True, check=True)
+    scale = max(1, 256 // side)
+    even = -(-side * scale // 2) * 2
+    read = np.frombuffer(done.stdout, np.uint8).reshape(7, even, even).astype(float)
+    for i, frame in enumerate(read):
+        columns = frame[: side * scale, : side * scale].mean(0).reshape(side, scale).mean(1)
+        assert columns.argmax() == i and columns[i] > 150 and np.delete(columns, [max(i - 1, 0), i, i + 1]).max() < 60
 
 
 def test_ffmpeg_that_fails_is_a_sentence(tmp_path, monkeypatch):

@@ -116,7 +116,8 @@ def test_sources_in_a_list(vae):
     found = group(place, "3, 5,test:0", "codes")
     for i, seed in ((0, 3), (1, 5)):
         assert torch.equal(found.latents[i], place.net.prior(1, torch.Generator().manual_seed(seed))[0])
-    assert found.latents.shape == (3, 4) and "5" in found.name
+    assert found.latents.shape == (3, 4) and found.name == "mean of\nseed 3, seed 5, held-out 0"
+    assert group(place, "3,5", "codes").name == "mean of\nseeds 3, 5" and group(place, "3", "codes").name == "seed 3"
 
 
 def test_a_class_of_an_encoder_by_a_loop(vae):
@@ -157,7 +158,12 @@ def reading(net: Any, shape: tuple[int, ...] = (1, 8, 8), task: str = "labels") 
     config = SimpleNamespace(objective=SimpleNamespace(task=task))
     facts = {"image_shape": list(shape)}
     run = SimpleNamespace(config=config, dataset=facts, folder="a/reader", network=lambda: net)
-    return lambda: run
+
+    def reader() -> Any:
+        assert torch.is_grad_enabled(), "it may have to be trained first"
+        return run
+
+    return reader
 
 
 @pytest.mark.parametrize("space", ["z", "w"])

@@ -15,6 +15,7 @@ from latente.evaluation import of_latents, of_samples, smoothness
 from latente.evaluation.judges import Judge
 from latente.evaluation.subject import Subject
 from latente.messages import LANGUAGES, Problem, set_language
+from latente.paths import lerp, slerp
 from styles import Styles
 from test_subject import beside
 
@@ -52,10 +53,10 @@ def test_lengths_are_those_of_small_steps(styled: Subject) -> None:
         w = net.mapping(a), net.mapping(b)
         at_zero = torch.zeros(24).double()
         expected = {
-            "path_z_full": length(net.decode, smoothness.slerp, a, b, t),
-            "path_z_end": length(net.decode, smoothness.slerp, a, b, at_zero),
-            "path_w_full": length(of_style, smoothness.lerp, *w, t),
-            "path_w_end": length(of_style, smoothness.lerp, *w, at_zero),
+            "path_z_full": length(net.decode, slerp, a, b, t),
+            "path_z_end": length(net.decode, slerp, a, b, at_zero),
+            "path_w_full": length(of_style, lerp, *w, t),
+            "path_w_end": length(of_style, lerp, *w, at_zero),
         }
     for name, row in rows.items():
         assert row["value"] == pytest.approx(expected[name], rel=2e-3), name
@@ -68,7 +69,7 @@ def test_recall_goes_with_it(styled: Subject, language: str) -> None:
     set_language(language)
     recall = of_samples.set_neighbours(styled)["recall"]["value"]
     for row in of_latents.path_lengths(styled).values():
-        assert row["recall"] == recall and "recall" in row["remark"].lower()
+        assert row["recall"] == recall and f"{100 * recall:.0f} %" in row["remark"], "no point or comma to get wrong"
 
 
 def test_lengths_do_not_hang_on_the_scale_of_the_features(styled: Subject) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from latente.exploration.paths import lerp, loop, shift, slerp, through
+from latente.paths import lerp, loop, shift, slerp, through
 
 
 def pair(d: int = 20, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,6 +56,16 @@ def test_where_no_great_circle_is_the_shortest():
     torch.testing.assert_close(there[-1], -a)
     assert abs(float(there[5] @ a)) < 1e-9
     torch.testing.assert_close(slerp(torch.zeros_like(a), a, T), lerp(torch.zeros_like(a), a, T))
+
+
+@pytest.mark.parametrize("go", [lerp, slerp])
+def test_a_pair_for_each_place_is_a_loop_over_pairs(go):
+    """One that lie apart, one that are alike, opposite ones, and one that begins in the centre."""
+    a, b = pair()
+    begins, ends = torch.stack([a, a, a, 0 * a]), torch.stack([b, 2 * a, -3 * a, b])
+    t = torch.tensor([0.2, 0.7, 0.4, 0.9], dtype=torch.float64)
+    expected = torch.cat([go(*one, place[None]) for *one, place in zip(begins, ends, t, strict=True)])
+    torch.testing.assert_close(go(begins, ends, t), expected)
 
 
 @pytest.mark.parametrize("shell", [False, True])

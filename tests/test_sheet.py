@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from latente.exploration import lettering, sheet
-from latente.exploration.sheet import Block, Sheet, draw, enlargement, number
+from latente.exploration.sheet import Block, Sheet, draw, enlargement, folded, number
 from latente.messages import set_language
 
 RED, GREEN = np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8)
@@ -30,6 +30,20 @@ def test_images_lie_in_their_rows_and_columns_enlarged_by_a_whole_number():
 @pytest.mark.parametrize(("side", "columns", "expected"), [(32, 9, 3), (32, 4, 4), (64, 8, 2), (256, 8, 1), (8, 60, 2)])
 def test_enlargement(side, columns, expected):
     assert enlargement(side, side, columns) == expected
+
+
+@pytest.mark.parametrize(("n", "widths"), [(9, [9]), (16, [16]), (17, [9, 8]), (24, [12, 12]), (47, [16, 16, 15])])
+def test_more_columns_than_can_be_seen_become_several_lines(n, widths):
+    cells = [[np.full((3, 32, 32), i + 100 * row, np.uint8) for i in range(n)] for row in range(2)]
+    block = Block(cells, ["a", "b"], [str(i) for i in range(n)], "h")
+    parts = folded(block)
+    assert [len(part.cells[0]) for part in parts] == widths
+    assert [column for part in parts for column in part.columns if column] == block.columns
+    for row in range(2):
+        assert np.array_equal(np.concatenate([part.cells[row] for part in parts]), cells[row])
+    assert {len(part.columns) for part in parts} == {widths[0]}, "one width, so one enlargement"
+    assert [part.heading for part in parts] == ["h"] + [""] * (len(parts) - 1)
+    assert draw(Sheet("t", [block])).width < 1400
 
 
 def test_transparency_lies_on_white_and_grey_is_grey():

@@ -9,6 +9,7 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor, nn
 
+from latente import paths
 from latente.evaluation import smoothness
 from latente.messages import Problem
 from styles import Styles
@@ -24,7 +25,7 @@ def test_derivatives_are_finite_differences(how: str) -> None:
     """In float64 the small step that float32 cannot take can be taken."""
     net = Styles().double()
     a, b = ways(net)
-    go = getattr(smoothness, how)
+    go = getattr(paths, how)
 
     def show(t: Tensor) -> Tensor:
         return net.decode(go(a, b, t)).flatten(1)
@@ -60,19 +61,19 @@ def test_a_layer_without_a_forward_derivative_is_differentiated_twice_backwards(
 def test_an_even_way_has_an_even_speed() -> None:
     a, b = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])
     t = torch.linspace(0, 1, 5)
-    places = smoothness.slerp(a.expand(5, 2), b.expand(5, 2), t)
+    places = paths.slerp(a.expand(5, 2), b.expand(5, 2), t)
     np.testing.assert_allclose(places.norm(dim=1), 3, rtol=1e-5)
     np.testing.assert_allclose(places[2], [3 / math.sqrt(2)] * 2, rtol=1e-5)
-    speed = smoothness.speeds(lambda t: smoothness.slerp(a.expand(5, 2), b.expand(5, 2), t), t)
+    speed = smoothness.speeds(lambda t: paths.slerp(a.expand(5, 2), b.expand(5, 2), t), t)
     np.testing.assert_allclose(speed, (3 * math.pi / 2) ** 2, rtol=1e-4)
     np.testing.assert_allclose(
-        smoothness.speeds(lambda t: smoothness.lerp(a.expand(5, 2), b.expand(5, 2), t), t), 18, rtol=1e-5
+        smoothness.speeds(lambda t: paths.lerp(a.expand(5, 2), b.expand(5, 2), t), t), 18, rtol=1e-5
     )
 
 
 def test_the_same_latent_twice_is_no_way() -> None:
     a = torch.randn(3, 4)
-    speed = smoothness.speeds(lambda t: smoothness.slerp(a, a, t), torch.rand(3))
+    speed = smoothness.speeds(lambda t: paths.slerp(a, a, t), torch.rand(3))
     assert speed.isfinite().all() and float(speed.max()) < 1e-3
 
 

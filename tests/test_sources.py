@@ -12,7 +12,7 @@ from latente import pictures, training
 from latente.exploration import sources
 from latente.exploration.invert import project
 from latente.exploration.projections import keep
-from latente.exploration.sources import Ground, ground, source
+from latente.exploration.sources import Ground, Source, ground, source
 from latente.messages import LANGUAGES, Problem, set_language
 from latente.run import Run
 from styles import Styles
@@ -115,9 +115,17 @@ def test_a_photo_is_projected_once(styled, monkeypatch):
     monkeypatch.setattr(sources, "project", looked_for)
     photo = torch.zeros(1, 1, 8, 8)
     for space in ("w", "w", "w+"):
-        latent = styled.of_photo(photo, "a.png", space)
+        latent = styled.of_photo(photo, "a.png", space).latent
         assert latent.shape == ((18,) if space == "w+" else (6,)) and not latent.requires_grad
     assert calls == ["w", "w+"]
+
+
+def test_who_compares_photos_may_have_to_be_trained_first(plain):
+    """So nothing forbids gradients when they are asked for."""
+    asked = []
+    place = Ground(plain, Styles(), steps=1, eyes=lambda: asked.append(torch.is_grad_enabled()))
+    place.all_of([Source("a.png", "a.png", None, torch.zeros(1, 1, 8, 8)), source(place, "3")], "w")
+    assert asked == [True]
 
 
 def test_a_photo_that_was_kept_is_not_looked_for_again(styled, monkeypatch):
@@ -128,6 +136,41 @@ def test_a_photo_that_was_kept_is_not_looked_for_again(styled, monkeypatch):
     kept = source(styled, "me")
     assert kept.real and torch.equal(styled.of(kept, "w+"), found.latent.flatten())
     assert kept.photo is not None and torch.equal(kept.photo, photo), "to be shown above what was found of it"
+
+
+@pytest.mark.parametrize("space", ["z", "w", "w+"])
+def test_a_photo_looks_as_its_projection_did(styled, space, tmp_path):
+    """In the space that it was found in and in every richer one, noise and all."""
+    net = styled.net
+    photo = net.decode(net.prior(1, torch.Generator().manual_seed(9)))
+    found = project(net, photo, space, steps=4)
+    keep(styled.run, f"in-{space.strip('+')}", photo, {space: found})
+    me = source(styled, f"in-{space.strip('+')}")
+    for wanted in ("z", "w", "w+")[("z", "w", "w+").index(space) :]:
+        noise = styled.noise_of([source(styled, "5"), me], wanted)
+        images = styled.images(styled.all_of([source(styled, "5"), me], wanted), wanted, noise)
+        assert np.abs(images[1].astype(int) - found.images[0]).max() <= 1
+        assert np.array_equal(images[0], styled.images(styled.of_seed(5, wanted)[None], wanted)[0]), "its own noise"
+        assert not np.array_equal(images[1], styled.images(styled.of(me, wanted)[None], wanted)[0]), "noise matters"
+        assert styled.photo_of(me, wanted).space == space
+    assert styled.noise_of([source(styled, "5")], "w") is None
+    if space != "z":
+        with pytest.raises(Problem) as problem:
+            styled.of(me, "z")
+        assert problem.value.key == "project.not_in_space"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_photo_of_another_class_is_not_shown_as_this_one(gan, language):
+    set_language(language)
+    photo = torch.zeros(1, 1, 8, 8)
+    keep(gan, "two", photo, {"z": project(gan.network(), photo, "z", steps=1, labels=torch.tensor([2]))})
+    place = ground(gan, 1)
+    with pytest.raises(Problem, match="--label 2") as problem:
+        place.of(source(place, "two"), "z")
+    assert problem.value.key == "explore.other_class"
+    place = ground(gan, 2)
+    assert place.of(source(place, "two"), "z").shape == (4,)
 
 
 def test_shells(vae, gan, styled, monkeypatch):

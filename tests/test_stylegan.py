@@ -258,7 +258,7 @@ def test_mixing_in_training_is_drawn_from_the_global_generator() -> None:
 
 def test_truncation() -> None:
     net = made()
-    net.w_mean.normal_()
+    net.w_avg.normal_()
     z = latents(3)
     w = net.mapping(z)
     average = net.synthesis(net.w_avg.expand(3, net.layers, -1)).clamp(-1, 1)
@@ -330,6 +330,18 @@ def test_path_lengths_against_an_explicit_jacobian() -> None:
         jacobian = torch.autograd.functional.jacobian(lambda one: net.synthesis(one[None])[0], ws[n])  # [1,8,8,L,d]
         product = (y[n, ..., None, None] * jacobian).sum((0, 1, 2))  # J^T y, [L, d]
         assert found[n].item() == pytest.approx(product.square().sum(1).mean().sqrt().item())
+
+
+def test_layers_that_have_not_grown_do_not_shorten_paths() -> None:
+    """At 8 pixels a network has the lengths of one with the same weights that ends there."""
+    growing, whole = made((1, 16, 16)), made((1, 8, 8))
+    whole.load_state_dict({name: growing.state_dict()[name] for name in whole.state_dict() if name != "grown"}, False)
+    w = growing.mapping(latents(3)).detach()
+    lengths = []
+    for net in (growing, whole):
+        torch.manual_seed(4)
+        lengths.append(net.path_lengths(net.broadcast(w), Stage(1, 1.0)))
+    torch.testing.assert_close(*lengths)
 
 
 def test_path_lengths_by_differences() -> None:

@@ -8,7 +8,10 @@ import torch
 
 from latente.config import StyleGAN2Model, StyleGANModel
 from latente.exploration import styles
+from latente.exploration.invert import project
+from latente.exploration.projections import keep
 from latente.exploration.sources import Ground, source
+from latente.exploration.spaces import raised, show
 from latente.messages import LANGUAGES, Problem, set_language
 from latente.models import stylegan, stylegan2
 from latente.pictures import to_pixels
@@ -66,6 +69,37 @@ def test_the_figure_holds_what_a_loop_makes(place):
 
 
 @pytest.mark.parametrize("family", REAL)
+@pytest.mark.parametrize("space", ["z", "w", "w+"])
+def test_photos_keep_what_was_found_of_them_in_a_mix(gan, family, space):
+    """Noise goes with the styles: no layers taken leave the row's projection, all of them make the column's."""
+    torch.manual_seed(1)
+    place = Ground(gan, REAL[family](8).eval().requires_grad_(False))
+    net = place.net
+    if family == "stylegan":
+        for epilogue in net.epilogues:
+            epilogue.strength.fill_(0.5)
+    found = {}
+    for name in ("ana", "ben"):
+        photo = torch.rand(1, 1, 8, 8) * 2 - 1
+        found[name] = project(net, photo, space, steps=2, seed=len(found))
+        keep(gan, name, photo, {space: found[name]})
+    every, half = list(range(net.layers)), [0, 1]
+    sheet, _ = styles.mix(place, sources(place, "ana"), sources(place, "ben", "5"), [("0-1", half), ("all", every)])
+    photos, part, whole = sheet.blocks
+    assert f"found in {space}" in photos.rows
+    ana, ben = (found[name].images[0].astype(int) for name in ("ana", "ben"))
+    for block in (part, whole):
+        assert np.abs(block.cells[1][0] - ana).max() <= 1 and np.abs(block.cells[0][1] - ben).max() <= 1
+    assert np.abs(photos.cells[1][0] - ana).max() <= 1
+    assert np.array_equal(whole.cells[1][1], whole.cells[0][1]) and np.array_equal(whole.cells[1][2], whole.cells[0][2])
+    ws = [raised(net, found[name].latent, space, "w+") for name in ("ana", "ben")]
+    both = styles.mixed(*ws, half)
+    noise = [found["ben" if layer in half else "ana"].noise[layer] for layer in every]
+    expected = to_pixels(show(net, "w+", both, noise=noise).clamp(-1, 1).numpy())[0]
+    assert np.abs(part.cells[1][1].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("family", REAL)
 def test_all_styles_of_another_are_the_other_and_none_are_oneself(gan, family):
     torch.manual_seed(1)
     place = Ground(gan, REAL[family](16).eval().requires_grad_(False))
@@ -114,6 +148,14 @@ def test_layers_by_name_and_by_range(place):
             assert problem.value.key == "explore.no_layers" and "2" in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("language", "one", "two"), [("en", "layer 2, ", "layers 0-1, "), ("es", "capa 2, ", "capas 0-1, ")]
+)
+def test_one_layer_is_no_range(place, language, one, two):
+    set_language(language)
+    assert styles.layers_said(place.net, [2]).startswith(one) and styles.layers_said(place.net, [0, 1]).startswith(two)
+
+
 def test_truncation_is_the_papers_formula(place):
     net = place.net
     net.w_avg += 0.3
@@ -125,6 +167,10 @@ def test_truncation_is_the_papers_formula(place):
             assert np.array_equal(sheet.blocks[0].cells[i][j], to_pixels(net.synthesis(ws).numpy())[0])
     assert np.array_equal(sheet.blocks[0].cells[0][1], sheet.blocks[0].cells[1][1]), "the mean is one image"
     assert facts["psis"] == [-1, 0, 0.5, 1]
+    keep(place.run, "me", torch.zeros(1, 1, 8, 8), {"w": project(net, torch.zeros(1, 1, 8, 8), "w", steps=2)})
+    sheet, _ = styles.truncation(place, sources(place, "me"), [0, 1])
+    photo, row = sheet.blocks
+    assert np.abs(photo.cells[1][0].astype(int) - row.cells[0][1]).max() <= 1, "the photo, and psi 1"
     with pytest.raises(Problem) as problem:
         styles.truncation(place, sources(place, "1"), [0.5], cutoff=4)
     assert problem.value.key == "explore.no_cutoff"

@@ -40,6 +40,12 @@ def test_only_a_few_figures_are_shown():
     assert figures({"kl": 2.0, "kl/sd": 1.0, "mse": 0.5, "other": 3.0}) == "mse 0.5  kl 2"
 
 
+def test_a_distance_is_a_word():
+    assert figures({"distance": 0.5}) == "distance 0.5"
+    set_language("es")
+    assert figures({"distance": 0.5}) == "distancia 0,5"
+
+
 def test_without_a_terminal_there_are_plain_lines(capsys):
     with progress(0, 100) as watch:
         watch(10, {})

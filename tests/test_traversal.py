@@ -68,7 +68,9 @@ def test_around_an_image_only_one_latent_moves(vae):
     sheet, facts = traversal.traversal(place, start, rows=1, steps=3)
     moved = base.clone()
     moved[facts["shown"][0]] = 3.0
-    assert np.array_equal(sheet.blocks[0].cells[0][2], place.images(moved[None], "codes")[0])
+    photo, row = sheet.blocks
+    assert np.array_equal(row.cells[0][2], place.images(moved[None], "codes")[0])
+    assert np.array_equal(photo.cells[1][0], place.images(base[None], "codes")[0]), "and the image beside its code"
 
 
 def test_an_autoencoders_latents_vary_and_stay_within_its_codes(autoencoder):

@@ -8,10 +8,12 @@ import torch
 
 from latente.exploration import ways
 from latente.exploration.groups import Group
-from latente.exploration.paths import lerp, slerp
+from latente.exploration.invert import project
+from latente.exploration.projections import keep
 from latente.exploration.sources import Ground, Source, ground, source
 from latente.exploration.ways import Way
 from latente.messages import LANGUAGES, Problem, set_language
+from latente.paths import lerp, slerp
 from latente.run import Run
 from styles import Styles
 from test_sources import trained
@@ -86,6 +88,28 @@ def test_a_walk_passes_through_its_images(gan):
         assert film.facts["shell"] == (space == "z")
     sheet = ways.strip(film, "t", [])
     assert [len(row) for row in sheet.blocks[0].cells] == [12] and "11" in sheet.blocks[0].rows[0]
+
+
+def test_ways_begin_with_the_projection_of_a_photo(gan):
+    """Its noise and all, and a seed keeps the network's."""
+    place = Ground(gan, Styles(share=0.5))
+    photo = place.net.decode(place.net.prior(1, torch.Generator().manual_seed(9)))
+    found = project(place.net, photo, "w", steps=3)
+    keep(gan, "me", photo, {"w": found})
+    own, seed = found.images[0].astype(int), place.images(place.all_of(sources(place, "3"), "w"), "w")[0].astype(int)
+    some = sources(place, "me", "3")
+    sheet, film = ways.interpolate(place, some, steps=3)
+    walk = ways.walk(place, some, frames=4)
+    for frames in (film.frames, walk.frames):
+        assert np.abs(frames[0] - own).max() <= 1 and np.abs(frames[2] - seed).max() <= 1
+    maps = ways.noise_along(place, some, "w", lambda m: slerp(m[0], m[1], torch.tensor([0.5])))
+    assert maps is not None and maps[0].shape == (1, 1, 8, 8) and 0.7 < float(maps[0].std()) < 1.3, "noise still"
+    change = Group("a", torch.zeros(1, 18)), Group("b", torch.ones(1, 18))
+    sheet, _ = ways.arithmetic(place, *change, sources(place, "me"), "w+", (0.0, 1.0))
+    photos, block = sheet.blocks
+    row = block.cells[0]
+    assert np.abs(photos.cells[1][0].astype(int) - own).max() <= 1
+    assert np.abs(row[2].astype(int) - own).max() <= 1 and np.array_equal(row[2], row[3])
 
 
 def test_arithmetic_by_hand(vae):

@@ -100,7 +100,8 @@ def directions(argv: list[str]) -> int:
     strengths = _strengths(_MOST, _MANY)
     rows = [edit.moved(net, spaces.home(net), latent, one, strengths, labels) for one in found]
     listed = [{"name": one.name, "kind": one.kind, "space": one.space, **one.facts} for one in found]
-    picture = _edit_sheet(run, rows, [_title(one) for one in found], strengths)
+    about = [say("edit.seed", seed=seed), *_class(run, labels)]
+    picture = _edit_sheet(run, rows, [_title(one) for one in found], strengths, about)
     if _delivered(
         "directions", run, picture, {"seed": seed, "strengths": strengths, "directions": listed}, out, options["json"]
     ):
@@ -133,8 +134,10 @@ def edit(argv: list[str]) -> int:
     given = [f"--{name}" for name in ("seed", "projection", "image") if options[name] is not None]
     if len(given) > 1:
         raise Problem("edit.one_image", given=" ".join(given))
+    if options["space"] is not None and given in ([], ["--seed"]):
+        raise Problem("edit.space_of_seed")
     from latente.exploration import edit as edits
-    from latente.exploration import projections, spaces
+    from latente.exploration import projections, spaces, ways
 
     out, _ = out_of(options["out"], "edit.png", films=False)
     direction = edits.read_kept(run, options["direction"])
@@ -155,7 +158,8 @@ def edit(argv: list[str]) -> int:
     label = name or say("edit.seed", seed=options["seed"] or 0)
     facts = {"direction": direction.name, "space": space, "strengths": strengths, "projection": name}
     facts |= {"seed": None if name else options["seed"] or 0, "label": None if labels is None else int(labels[0])}
-    picture = _edit_sheet(run, [row], [label], strengths, _title(direction))
+    about = [*([say("explore.found_in", space=ways.space_name(space))] if name else []), *_class(run, labels)]
+    picture = _edit_sheet(run, [row], [label], strengths, about, _title(direction))
     if not _delivered("edit", run, picture, facts, out, options["json"]):
         print(say("edit.written", path=out))
     return DONE
@@ -244,6 +248,8 @@ def _reading(run: "Run", thing: str, asked: str | None) -> "Callable[[Tensor], N
     from latente.run import open_run
 
     classes = run.dataset["classes"]
+    if thing in classes and getattr(run.config.model, "conditional", False):
+        raise Problem("explore.told_the_class", folder=run.folder)
     numbers = [factor.name for factor in FACTORS if not factor.values]
     known = [*WORDS, *numbers] if of_faces(run.config.data.source) else classes
     if thing not in known:
@@ -275,6 +281,11 @@ def _said(row: dict[str, Any]) -> dict[str, str]:
     seconds, distance = row["seconds"], terminal.number(round(row["distance"], 4))
     time = f"{terminal.number(round(seconds, 1))} s" if seconds < 10 else terminal.duration(seconds)
     return {"distance": distance, "mse": terminal.number(row["mse"]), "time": time}
+
+
+def _class(run: "Run", labels: "Tensor | None") -> list[str]:
+    """The class that a conditional generator is told, in a list; [] of any other."""
+    return [] if labels is None else [say("explore.class", name=run.dataset["classes"][int(labels[0])])]
 
 
 def _title(one: "Direction") -> str:
@@ -314,17 +325,20 @@ def _projection_sheet(run: "Run", photo: "Tensor", found: "dict[str, Projection]
     columns += [
         f"{say(f'project.space_{_key(s)}')}\n{say('project.below', **_said(numbers(o)))}" for s, o in found.items()
     ]
-    eyes = next(iter(found.values())).eyes
-    note = say("project.by_pixels" if eyes == "pixels" else "project.by_network", name=eyes)
-    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [run.folder.resolve().name, note]))
+    one = next(iter(found.values()))
+    note = say("project.by_pixels" if one.eyes == "pixels" else "project.by_network", name=one.eyes)
+    where = " · ".join([run.folder.resolve().name, *_class(run, one.labels)])
+    return draw(Sheet(say("project.title"), [Block([cells], [""], columns)], [where, note]))
 
 
-def _edit_sheet(run: "Run", rows: "list[Tensor]", labels: list[str], strengths: list[float], title: str = "") -> Any:
-    """A row of images for each direction, from one strength to the other."""
+def _edit_sheet(
+    run: "Run", rows: "list[Tensor]", labels: list[str], strengths: list[float], about: list[str], title: str = ""
+) -> Any:
+    """A row of images for each direction, from one strength to the other. about: which image it is."""
     from latente.exploration import sheet
     from latente.pictures import to_pixels
 
     cells = [list(to_pixels(row.numpy())) for row in rows]
     block = sheet.Block(cells, labels, [sheet.number(strength) for strength in strengths])
-    notes = [run.folder.resolve().name, say("edit.strengths")]
+    notes = [" · ".join([run.folder.resolve().name, *about]), say("edit.strengths")]
     return sheet.draw(sheet.Sheet(title or say("edit.title"), [block], notes))

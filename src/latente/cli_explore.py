@@ -70,14 +70,17 @@ def walk(argv: list[str]) -> int:
     out, filmed = out_of(options["out"], "walk.gif")
     place = entered(options, "walk")
     from latente.exploration import ways
+    from latente.exploration.sources import named
 
     sources = beginnings(place, words)
     film = ways.walk(place, sources, frames, options["space"])
     sheet = None
     if not filmed:
-        names = ", ".join(one.name for one in sources)
-        about = ways.notes(place, [say("explore.about_walk", names=names, space=ways.space_name(film.facts["space"]))])
-        sheet = ways.strip(film, say("explore.title_walk"), about)
+        about = ways.notes(
+            place, [say("explore.about_walk", names=named(sources), space=ways.space_name(film.facts["space"]))]
+        )
+        photos_found = ways.of_photos(place, sources, film.facts["space"])
+        sheet = ways.strip(film, say("explore.title_walk"), about, photos_found)
     return delivered(sheet, film.frames, film.facts, out, options)
 
 

@@ -104,13 +104,16 @@ def _notes(run: "Run", found: dict[str, dict[str, Any]]) -> "Table":
     notes.add_column()
     if any(row.get("floor") is not None for row in found.values()):
         notes.add_row(say("evaluate.column_real"), say("evaluate.beside"))
+    remarks: dict[str, list[str]] = {}  # a sentence -> the metrics that it is about
     for name, row in found.items():
         if row.get("shares"):
             notes.add_row(name, ", ".join(f"{one} {_figure(share)}" for one, share in row["shares"].items()))
         if row.get("remark"):
-            notes.add_row(name, row["remark"])
+            remarks.setdefault(row["remark"], []).append(name)
         if row.get("picture"):
             notes.add_row(name, say("evaluate.picture", path=run.folder / row["picture"]))
+    for remark, names in remarks.items():
+        notes.add_row("\n".join(names), remark)
     return notes
 
 

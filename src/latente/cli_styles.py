@@ -12,7 +12,7 @@ _MOST_DRAWS = 10_000
 def mix(argv: list[str]) -> int:
     """Styles of some images in others."""
     photos, argv = take_many(argv, "--source")
-    flags = {"--rows": str, "--columns": str, "--layers": str}
+    flags = {"--rows": str, "--columns": str, "--layers": str, "--space": str}
     options = parse_words(argv, SHARED | flags, ("run",))
     if len(photos) > 2:
         raise Problem("explore.two_photos", given=len(photos))
@@ -24,7 +24,8 @@ def mix(argv: list[str]) -> int:
     which = styles.layers_called(place.net, options["layers"] or ",".join(styles.GROUPS))
     rows = photos[:1] + words_of(options["rows"] or (None if photos else "0,1,2"))
     columns = photos[1:] + words_of(options["columns"] or (None if len(photos) > 1 else "10,11,12,13,14"))
-    sheet, facts = styles.mix(place, beginnings(place, rows), beginnings(place, columns), which)
+    space = options["space"] or "w+"
+    sheet, facts = styles.mix(place, beginnings(place, rows), beginnings(place, columns), which, space)
     return delivered(sheet, None, facts, out, options)
 
 

@@ -32,8 +32,9 @@ def duration(seconds: float) -> str:
 
 
 def figures(row: dict[str, Any]) -> str:
-    """The numbers worth a glance while training."""
-    return "  ".join(f"{name} {number(row[name])}" for name in _SHOWN if name in row)
+    """The numbers worth a glance, under the names that they have in metrics.jsonl; a distance is in no such file."""
+    names = {"distance": say("project.distance")}
+    return "  ".join(f"{names.get(name, name)} {number(row[name])}" for name in _SHOWN if name in row)
 
 
 @contextmanager

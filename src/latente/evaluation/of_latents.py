@@ -14,6 +14,7 @@ from latente.evaluation.subject import Rows, Subject, name_of
 from latente.messages import Problem, say
 from latente.models import ImageEncoder, StyleDecoder
 from latente.models.classifier import Classifier, sizes
+from latente.paths import lerp, slerp
 
 _WAYS = 1000  # pairs of latents
 _AT_ONCE = 50  # ways: each is differentiated
@@ -54,7 +55,7 @@ def path_lengths(subject: Subject) -> Rows:
                 "interval_is": "95 %, bootstrap over ways",
                 "unit": "squared speed along the way, in squared distances of two real images",
                 "recall": recall,
-                "remark": say("smoothness.recall", recall=f"{recall:.2f}"),
+                "remark": say("smoothness.recall", recall=f"{100 * recall:.0f} %"),
                 "protocol": subject.judged(ways=_WAYS, way=how, at=part, trimmed=0.01, derivative="exact"),
             }
     return rows
@@ -90,7 +91,7 @@ def _lengths(
     labels: Tensor | None,
 ) -> NDArray[np.float64]:
     """Squared speeds [N] of features along N ways."""
-    go = smoothness.slerp if how == "slerp" else smoothness.lerp
+    go = slerp if how == "slerp" else lerp
     parts = []
     for rows in torch.split(torch.arange(len(places)), _AT_ONCE):
         a, b, told = begin[rows], end[rows], None if labels is None else labels[rows]

@@ -25,20 +25,6 @@ _TRIM = 0.01  # share of the longest and of the shortest steps that is left out,
 _RESAMPLED = 1000  # times, for an interval
 
 
-def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """[N, d], [N, d], [N] -> [N, d], on the straight line."""
-    return a + t[:, None] * (b - a)
-
-
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """[N, d], [N, d], [N] -> [N, d], on the great circle at an even angular speed (Shoemake 1985); lengths are left
-    between those of a and b."""
-    cosine = torch.cosine_similarity(a, b, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
-    angle = cosine.arccos()
-    before, after = ((1 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()
-    return before[:, None] * a + after[:, None] * b
-
-
 def speeds(show: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """|d show / dt|^2, [N]. show: places t [N] on N ways -> features [N, F], each row of its own t alone.
 

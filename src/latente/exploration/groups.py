@@ -16,7 +16,7 @@ from torch import Tensor
 from latente.data.caras import BY_NAME, WORDS
 from latente.data.stream import condition, see, seen_as
 from latente.data.stream import known as known_of
-from latente.exploration.sources import Ground, source
+from latente.exploration.sources import Ground, named, source
 from latente.exploration.spaces import shown
 from latente.messages import Problem, nearest, say
 from latente.run import Run
@@ -47,7 +47,7 @@ def group(place: Ground, text: str, space: str, reader: Reader | None = None) ->
         raise Problem("explore.no_source", given=text)
     if "=" not in text:
         found = [source(place, word) for word in words]
-        name = ", ".join(one.name for one in found)
+        name = named(found)
         return Group(name if len(found) == 1 else say("explore.mean_of", names=name), place.all_of(found, space))
     classes = list(place.run.dataset["classes"])
     if place.encodes:
@@ -152,7 +152,6 @@ def _codes(place: Ground, which: NDArray[np.int64]) -> Tensor:
     return torch.cat(parts)
 
 
-@torch.no_grad()
 def _read(place: Ground, space: str, reader: Reader | None) -> tuple[Known, Tensor]:
     """What a classifier reads in samples, and their latents [SAMPLES, d]."""
     if place.label is not None:
@@ -164,8 +163,9 @@ def _read(place: Ground, space: str, reader: Reader | None) -> tuple[Known, Tens
     if task not in ("labels", "factors") or judge.dataset["image_shape"] != wanted:
         raise Problem("explore.wrong_reader", folder=judge.folder, wanted="x".join(map(str, wanted[::-1])))
     z = place.net.prior(SAMPLES, torch.Generator().manual_seed(0))
-    latents = place.net.mapping(z) if space == "w" else z
-    images, net = shown(place.net, space, latents), judge.network()
-    if task == "factors":
-        return net.predict_factors(images), latents
-    return {"label": torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()}, latents
+    with torch.no_grad():
+        latents = place.net.mapping(z) if space == "w" else z
+        images, net = shown(place.net, space, latents), judge.network()
+        if task == "factors":
+            return net.predict_factors(images), latents
+        return {"label": torch.cat([net.predict(part) for part in torch.split(images, _AT_ONCE)]).numpy()}, latents

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,11 @@ def kept_photo(run: Run, name: str) -> Tensor:
         raise Problem("project.damaged", path=path) from None
 
 
-def read_kept(run: Run, name: str, space: str | None = None) -> tuple[str, Tensor, list[Tensor], Tensor | None]:
-    """A projection that was kept -> its space, latent, noise maps and labels. `space`: which of those it was found in;
-    otherwise the one that edits walk in, if it is there."""
+def read_kept(
+    run: Run, name: str, space: str | None = None, instead: Sequence[str] = ()
+) -> tuple[str, Tensor, list[Tensor], Tensor | None]:
+    """A projection that was kept -> its space, latent, noise maps and labels. `space`: which of those it was found in,
+    or the first of those that will do `instead`; without it the one that edits walk in."""
     path = run.folder / "projections" / f"{name}.safetensors"
     if name not in kept(run):
         raise Problem("project.no_such", given=name, folder=run.folder, near=nearest(name, kept(run)) or "-")
@@ -104,9 +107,10 @@ def read_kept(run: Run, name: str, space: str | None = None) -> tuple[str, Tenso
         known = list(facts["spaces"])
     except (OSError, ValueError, KeyError, SafetensorError):
         raise Problem("project.damaged", path=path) from None
-    if space is not None and space not in known:
-        raise Problem("project.not_in_space", name=name, given=space, known=", ".join(known))
-    space = space or next((one for one in ("w", "w+", "codes", "z") if one in known), known[0])
+    wanted = ("w", "w+", "codes", "z") if space is None else (space, *instead)
+    space = next((one for one in wanted if one in known), None)
+    if space is None:
+        raise Problem("project.not_in_space", name=name, given=wanted[0], known=", ".join(known))
     noise = [tensors[key] for key in sorted(tensors) if key.startswith(f"{space}/noise/")]
     labels = None if facts["label"] is None else torch.tensor([facts["label"]])
     return space, tensors[space], noise, labels

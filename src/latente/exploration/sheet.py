@@ -17,6 +17,7 @@ _MARGIN, _GAP, _BETWEEN = 18, 4, 16  # around all, between images, between block
 _LARGEST, _WIDEST = 128, 1100  # pixels: side of an enlarged image, width of a row of them
 _NARROWEST = 420  # pixels of a sheet: a title needs room
 _ROW_LABEL = 190  # pixels before a row's label is broken into lines
+_MOST = 16  # images beside one another
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def draw(sheet: Sheet) -> Image.Image:
     """Everything on white, as wide as it takes: no word is cut off, and small images are enlarged by a whole number."""
-    blocks = [_block(block) for block in sheet.blocks]
+    blocks = [_block(part) for block in sheet.blocks for part in folded(block)]
     wide = max(_NARROWEST, *(block.width for block in blocks))
     title = lettering.wrapped(sheet.title, _TITLE, wide)
     notes = [line for note in sheet.notes for line in lettering.wrapped(note, _LABEL, wide)]
@@ -76,6 +77,18 @@ def _written(
 def enlargement(height: int, width: int, columns: int) -> int:
     """By how much images are enlarged, a whole number."""
     return max(1, min(_LARGEST // max(height, width), _WIDEST // (columns * width)))
+
+
+def folded(block: Block) -> list[Block]:
+    """A block of more than `_MOST` columns as several of the same width, to be read like the lines of a text."""
+    n = len(block.columns)
+    wide = -(-n // -(-n // _MOST))  # as even as can be
+    parts = []
+    for i in range(0, n, wide):
+        columns = [*block.columns[i : i + wide], *[""] * (i + wide - n)]  # a negative number of "" is none
+        cells = [row[i : i + wide] for row in block.cells]
+        parts.append(Block(cells, block.rows, columns, "" if i else block.heading))
+    return parts
 
 
 def _block(block: Block) -> Image.Image:

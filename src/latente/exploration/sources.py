@@ -19,7 +19,7 @@ from latente.data.datasets import Dataset
 from latente.data.stream import see, seen_as
 from latente.exploration.invert import STEPS, Eyes, project
 from latente.exploration.projections import kept, kept_photo, read_kept, read_photo
-from latente.exploration.spaces import dataset_of, generator_of, labels_of, shown, spaces
+from latente.exploration.spaces import dataset_of, fixed_noise, generator_of, labels_of, raised, shown, spaces
 from latente.messages import Problem, say
 from latente.models import ImageEncoder, StyleDecoder
 from latente.pictures import to_pixels
@@ -44,6 +44,14 @@ class Source(NamedTuple):
         return self.photo is not None
 
 
+class Found(NamedTuple):
+    """A photo in a space of the generator."""
+
+    space: str  # that it was looked for in
+    latent: Tensor  # [d], of w+ [L d]
+    noise: list[Tensor]  # a map a layer [1, 1, h, w]; [] where there is none
+
+
 @dataclass(frozen=True)
 class Ground:
     """A run and its generator, ready to be moved about in.
@@ -58,7 +66,7 @@ class Ground:
     steps: int = STEPS  # of a projection
     watch: Watch = field(default=lambda step, row: None, repr=False)
     eyes: Callable[[], Eyes | None] = field(default=lambda: None, repr=False)  # who compares photos; None: the pixels
-    found: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)  # projected: (word, space) -> latent
+    found: dict[tuple[str, str], Found] = field(default_factory=dict, repr=False)  # projected: (word, space)
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -102,40 +110,48 @@ class Ground:
     def of_seed(self, seed: int, space: str) -> Tensor:
         """The latent of a seed: [d]; of w+, all its layers one after another [L d]."""
         z = self.net.prior(1, torch.Generator().manual_seed(seed))
-        return self._into(z, space, self.labels(1))
+        return raised(self.net, z, self.spaces[0], space, self.labels(1)).flatten()
 
-    @torch.no_grad()
-    def _into(self, z: Tensor, space: str, labels: Tensor | None) -> Tensor:
-        """A draw of the prior [1, d] -> the same in another space."""
-        if space in ("w", "w+"):
-            z = self.net.mapping(z, labels)
-        return self.net.broadcast(z).flatten() if space == "w+" else z[0]
-
-    @torch.no_grad()
-    def of_photo(self, photo: Tensor, word: str, space: str) -> Tensor:
-        """The latent of an image [1, C, H, W] in [-1, 1], by the encoder or by projection -> [d] or [L d].
-
-        A projection is looked for once: the same photo in the same space is found again.
-        """
+    def of_photo(self, photo: Tensor, word: str, space: str) -> Found:
+        """An image [1, C, H, W] in [-1, 1] by the encoder or by projection, which is done once for each space."""
         if self.encodes:
             seen = see(torch.from_numpy(to_pixels(photo.numpy())), seen_as(self.run.config), indices=np.arange(1))
-            code: Tensor = self.net.encode(seen, self.labels(1))[0]
-            return code
+            with torch.no_grad():
+                return Found(space, self.net.encode(seen, self.labels(1))[0], [])
         if (word, space) not in self.found:
             how: dict[str, Any] = {"eyes": self.eyes(), "steps": self.steps, "watch": self.watch}
-            with torch.enable_grad():
-                one = project(self.net, photo, space, labels=self.labels(1), **how)
-            self.found[word, space] = one.latent.detach().flatten()
+            one = project(self.net, photo, space, labels=self.labels(1), **how)
+            self.found[word, space] = Found(space, one.latent.detach().flatten(), one.noise)
         return self.found[word, space]
+
+    @torch.no_grad()
+    def of_kept(self, name: str, space: str) -> Found:
+        """A photo that was kept, in a space, or else in the richest of the poorer ones that it was found in."""
+        poorer = self.spaces[: self.spaces.index(space)][::-1]
+        where, latent, noise, labels = read_kept(self.run, name, space, poorer)
+        if labels is not None and int(labels) != self.label:
+            raise Problem("explore.other_class", name=name, found=int(labels), label=self.label)
+        return Found(where, raised(self.net, latent, where, space, self.labels(1)).flatten(), noise)
+
+    def photo_of(self, source: Source, space: str) -> Found:
+        """Where in a space a photo lies."""
+        assert source.photo is not None
+        return self.of_kept(source.word, space) if source.kept else self.of_photo(source.photo, source.word, space)
 
     def of(self, source: Source, space: str) -> Tensor:
         """The latent of a source: [d], of w+ [L d]."""
-        if source.kept:
-            return read_kept(self.run, source.word, space)[1].flatten()
         if source.photo is not None:
-            return self.of_photo(source.photo, source.word, space)
+            return self.photo_of(source, space).latent
         assert source.seed is not None
         return self.of_seed(source.seed, space)
+
+    def noise_of(self, sources: Sequence[Source], space: str) -> list[Tensor] | None:
+        """The maps of noise that sources are shown with, [n, 1, h, w] a layer: those that were found for a photo, and
+        for all others those of the network. None: no source has maps of its own."""
+        own = [self.photo_of(one, space).noise if one.real else [] for one in sources]
+        if not any(own):
+            return None
+        return [torch.cat(maps) for maps in zip(*(maps or fixed_noise(self.net) for maps in own), strict=True)]
 
     def all_of(self, sources: Sequence[Source], space: str) -> Tensor:
         """[n, d], or of w+ [n, L d]."""
@@ -146,15 +162,15 @@ class Ground:
         drawn: Tensor = self.net.w_avg + self.psi * (styles - self.net.w_avg)
         return drawn
 
-    def images(self, latents: Tensor, space: str) -> NDArray[np.uint8]:
-        """Latents [n, d] (w+: [n, L d]) -> images uint8 [n, C, H, W]."""
+    def images(self, latents: Tensor, space: str, noise: Sequence[Tensor] | None = None) -> NDArray[np.uint8]:
+        """Latents [n, d] (w+: [n, L d]) -> images uint8 [n, C, H, W]. noise: maps [n, 1, h, w]; None: the network's."""
         if space == "w+":
             latents = latents.view(len(latents), self.net.layers, -1)
         if self.psi != 1 and space == "z":
             latents, space = self.net.mapping(latents, self.labels(len(latents))), "w"
         if self.psi != 1:
             latents = self.truncated(latents)
-        return to_pixels(shown(self.net, space, latents, self.labels(len(latents))).numpy())
+        return to_pixels(shown(self.net, space, latents, self.labels(len(latents)), noise).numpy())
 
     def facts(self, command: str, **more: Any) -> dict[str, Any]:
         """What every picture hangs on, for JSON."""
@@ -199,6 +215,13 @@ def source(place: Ground, word: str) -> Source:
     if not path.suffix and not path.exists():
         raise Problem("explore.no_source", given=word)
     return Source(word, path.name, None, read_photo(place.run, path))
+
+
+def named(sources: Sequence[Source]) -> str:
+    """Sources in a sentence: "seeds 3, 5", or the name of each."""
+    if len(sources) > 1 and all(one.seed is not None for one in sources):
+        return say("explore.seeds", seeds=", ".join(one.word for one in sources))
+    return ", ".join(one.name for one in sources)
 
 
 def listed(latents: Tensor) -> list[Any]:

@@ -87,6 +87,18 @@ def show(
     return images if images.shape[2:] == size else F.interpolate(images, size)  # not yet grown: doubled up
 
 
+def raised(net: Any, latent: Tensor, space: str, wanted: str, labels: Tensor | None = None) -> Tensor:
+    """Latents [N, d] of one space -> the same images' in a richer one: z in w, w in w+ [N, L, d]."""
+    if space == "z" and wanted != "z":
+        latent, space = net.mapping(latent, labels), "w"
+    return net.broadcast(latent) if (space, wanted) == ("w", "w+") else latent
+
+
+def fixed_noise(net: Any) -> list[Tensor]:
+    """The maps [1, 1, h, w] of each layer with which a generator of styles shows what it knows."""
+    return [getattr(net, f"noise_{layer}") for layer in range(net.layers)]
+
+
 @torch.no_grad()
 def drawn(net: Any, n: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
     """n latents [n, d] of the home space, as the prior has them."""
@@ -95,10 +107,13 @@ def drawn(net: Any, n: int, seed: int = 0, labels: Tensor | None = None) -> Tens
 
 
 @torch.no_grad()
-def shown(net: Any, space: str, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-    """The same images as `show`, in [-1, 1], a few at a time: no gradients."""
+def shown(
+    net: Any, space: str, latents: Tensor, labels: Tensor | None = None, noise: Sequence[Tensor] | None = None
+) -> Tensor:
+    """The same images as `show`, in [-1, 1], a few at a time: no gradients. noise: maps [N, 1, h, w]."""
     parts = []
     for start in range(0, len(latents), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        parts.append(show(net, space, latents[part], None if labels is None else labels[part]).clamp(-1, 1))
+        maps = None if noise is None else [m[part] for m in noise]
+        parts.append(show(net, space, latents[part], None if labels is None else labels[part], maps).clamp(-1, 1))
     return torch.cat(parts)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
-from latente.exploration.spaces import show
+from latente.exploration.spaces import raised, show
 from latente.exploration.ways import notes, of_photos
 from latente.messages import Problem, say
 from latente.pictures import to_pixels
@@ -72,8 +72,10 @@ def layers_called(net: Any, text: str) -> list[tuple[str, list[int]]]:
 def layers_said(net: Any, layers: Sequence[int]) -> str:
     """Layers and the sizes of their maps, for a heading: "layers 0-3, 4 to 8 pixels"."""
     side = sides(net)
-    which = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
     low, high = side[layers[0]], side[layers[-1]]
+    if len(layers) == 1:
+        return say("explore.layer", number=layers[0], side=low)
+    which = f"{layers[0]}-{layers[-1]}"
     return say("explore.layers" if low != high else "explore.layers_one_size", which=which, low=low, high=high)
 
 
@@ -85,32 +87,49 @@ def mixed(ws: Tensor, other: Tensor, layers: Sequence[int]) -> Tensor:
 
 
 def mix(
-    place: Ground, rows: Sequence[Source], columns: Sequence[Source], which: Sequence[tuple[str, list[int]]]
+    place: Ground,
+    rows: Sequence[Source],
+    columns: Sequence[Source],
+    which: Sequence[tuple[str, list[int]]],
+    space: str = "w+",
 ) -> tuple[Sheet, dict[str, Any]]:
     """The figure of the paper: every row's image with the styles of every column's in some layers; a block for each
-    group of layers. Sources that are photos are projected into w+ first."""
+    group of layers. Sources that are photos are projected into a space first; noise found for them goes with their
+    styles."""
     needs_styles(place, "mix")
+    place.check(space)
     net = place.net
-    down, across = (place.all_of(some, "w+").view(len(some), net.layers, -1) for some in (rows, columns))
-    of_rows, of_columns = place.images(down.flatten(1), "w+"), place.images(across.flatten(1), "w+")
-    blocks = of_photos(place, (*rows, *columns), "w+")
+    every, n = (*rows, *columns), len(rows)
+    ws, maps = _styles(place, every, space), place.noise_of(every, space)
+    images = place.images(ws.flatten(1), "w+", maps)
+    down, across = ws[:n], ws[n:]  # [rows, L, d], [columns, L, d]
+    blocks = of_photos(place, every, space)
     for name, layers in which:
-        cells: list[list[Cell]] = [[None, *of_columns]]
-        for i in range(len(rows)):
-            ws = mixed(down[i].expand_as(across), across, layers)  # [columns, L, d]
-            cells.append([of_rows[i], *place.images(ws.flatten(1), "w+")])
+        cells: list[list[Cell]] = [[None, *images[n:]]]
+        for i in range(n):
+            one = mixed(down[i].expand_as(across), across, layers)  # [columns, L, d]
+            noise = maps and [m[n:] if k in layers else m[i].expand_as(m[n:]) for k, m in enumerate(maps)]
+            cells.append([images[i], *place.images(one.flatten(1), "w+", noise)])
         told = layers_said(net, layers)
         known = say(f"explore.group_{name}") if name in GROUPS else ""
         heading = say("explore.mix_named", name=known, layers=told) if known else say("explore.mix_layers", layers=told)
         blocks.append(Block(cells, ["", *(one.name for one in rows)], ["", *(one.name for one in columns)], heading))
     about = [say("explore.about_mix")]
-    if any(one.real for one in (*rows, *columns)):
+    if any(one.real for one in every):
         about.append(say("explore.not_gatys"))
     facts = place.facts("mix", rows=[one.word for one in rows], columns=[one.word for one in columns], space="w+")
     facts["layers"] = {name: layers for name, layers in which}
     facts["sides"] = sides(net)
     facts["latents"] = {"rows": listed(down), "columns": listed(across)}
     return Sheet(say("explore.title_mix"), blocks, notes(place, about)), facts
+
+
+def _styles(place: Ground, sources: Sequence[Source], space: str) -> Tensor:
+    """Sources in a space -> their styles [n, L, d]."""
+    latents, n = place.all_of(sources, space), len(sources)
+    if space == "w+":
+        return latents.view(n, place.net.layers, -1)
+    return raised(place.net, latents, space, "w+", place.labels(n))
 
 
 def truncation(
@@ -122,15 +141,18 @@ def truncation(
     net = place.net
     if cutoff is not None and not 1 <= cutoff <= net.layers:
         raise Problem("explore.no_cutoff", given=cutoff, last=net.layers)
-    w = place.all_of(seeds, "w")  # [n, d]
-    columns = [place.images(net.broadcast(w, psi, cutoff).flatten(1), "w+") for psi in psis]
+    ws, maps = _styles(place, seeds, "w+"), place.noise_of(seeds, "w+")  # [n, L, d]
+    first = range(net.layers if cutoff is None else cutoff)
+    drawn = [mixed(ws, net.w_avg + psi * (ws - net.w_avg), first) for psi in psis]
+    columns = [place.images(one.flatten(1), "w+", maps) for one in drawn]
     cells: list[list[Cell]] = [[column[i] for column in columns] for i in range(len(seeds))]
     where = say("explore.all_layers") if cutoff is None else layers_said(net, range(cutoff))
     about = [say("explore.about_truncation", where=where)]
     block = Block(cells, [one.name for one in seeds], [f"psi {number(psi)}" for psi in psis])
-    facts = place.facts("truncation", sources=[one.word for one in seeds], space="w", psis=list(psis), cutoff=cutoff)
-    facts |= {"latents": listed(w), "w_avg": listed(net.w_avg)}
-    return Sheet(say("explore.title_truncation"), [block], notes(place, about)), facts
+    blocks = [*of_photos(place, seeds, "w+"), block]
+    facts = place.facts("truncation", sources=[one.word for one in seeds], space="w+", psis=list(psis), cutoff=cutoff)
+    facts |= {"latents": listed(ws), "w_avg": listed(net.w_avg)}
+    return Sheet(say("explore.title_truncation"), blocks, notes(place, about)), facts
 
 
 def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: int = 0) -> tuple[Sheet, dict[str, Any]]:

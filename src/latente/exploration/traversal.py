@@ -13,7 +13,7 @@ from torch import Tensor
 from latente.data.stream import condition, see, seen_as
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
-from latente.exploration.ways import notes
+from latente.exploration.ways import notes, of_photos
 from latente.messages import Problem, say
 
 REACH = 3.0  # standard deviations to either side
@@ -87,7 +87,8 @@ def traversal(
     facts = _facts(place, known, start)
     facts |= {"order": known.amount.argsort(descending=True).tolist(), "shown": order, "reach": reach.tolist()}
     facts["base"] = listed(base)
-    return Sheet(say("explore.title_traversal"), [Block(cells, told, columns)], notes(place, about)), facts
+    blocks = [*of_photos(place, [start] if start else [], "codes"), Block(cells, told, columns)]
+    return Sheet(say("explore.title_traversal"), blocks, notes(place, about)), facts
 
 
 def manifold(place: Ground, known: Use, side: int = 15) -> tuple[Sheet, dict[str, Any]]:

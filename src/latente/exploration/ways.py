@@ -1,18 +1,19 @@
 """Pictures and films of ways through latent space: interpolation, a walk, arithmetic. Each comes with its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from latente.exploration.groups import Group
-from latente.exploration.paths import loop, shift, through
 from latente.exploration.sheet import Block, Cell, Sheet, number
 from latente.exploration.sources import Ground, Source, listed
 from latente.exploration.spaces import grown
 from latente.messages import Problem, say
+from latente.paths import loop, shift, through
 from latente.pictures import to_pixels
 
 STRIP = 12  # frames beside one another
@@ -68,7 +69,8 @@ def interpolate(
     for way in asked:
         points = place.all_of(sources, way.space)
         path = through(points, steps, way.how)
-        frames = place.images(path, way.space)
+        maps = noise_along(place, sources, way.space, lambda m: through(m, steps, "slerp"))
+        frames = place.images(path, way.space, maps)
         rows.append(list(frames))
         latents[f"{way.how} {way.space}"] = listed(path)
     places = [k / (steps - 1) for k in range((len(sources) - 1) * (steps - 1) + 1)]
@@ -80,6 +82,14 @@ def interpolate(
     return sheet, Film(frames, facts | {"ways": [way._asdict() for way in asked], "latents": latents})
 
 
+def noise_along(
+    place: Ground, sources: Sequence[Source], space: str, go: Callable[[Tensor], Tensor]
+) -> list[Tensor] | None:
+    """The noise of a way through sources, [T, 1, h, w] a layer: it goes as the latents do, on the sphere of N(0, I)."""
+    maps = place.noise_of(sources, space)
+    return maps and [go(m.flatten(1)).view(-1, *m.shape[1:]) for m in maps]
+
+
 def of_photos(place: Ground, sources: Sequence[Source], space: str) -> list[Block]:
     """The photos among the sources above what their latents look like, [] if there are none: a latent found for a photo
     is not the photo."""
@@ -87,8 +97,10 @@ def of_photos(place: Ground, sources: Sequence[Source], space: str) -> list[Bloc
     if not real:
         return []
     photos = to_pixels(torch.cat([one.photo for one in real if one.photo is not None]).numpy())
-    found = place.images(place.all_of(real, space), space)
-    rows = [say("explore.photo"), say("explore.found_in", space=space_name(space))]
+    found = place.images(place.all_of(real, space), space, place.noise_of(real, space))
+    where = [space_name(place.photo_of(one, space).space) for one in real]
+    said = where[0] if len(set(where)) == 1 else ", ".join(where)
+    rows = [say("explore.photo"), say("explore.found_in", space=said)]
     return [Block([list(photos), list(found)], rows, [one.name for one in real], say("explore.photos_found"))]
 
 
@@ -102,15 +114,16 @@ def walk(place: Ground, sources: Sequence[Source], frames: int = 60, space: str 
     place.check(space)
     points = place.all_of(sources, space)
     path = loop(points, frames, place.shell(space))
+    maps = noise_along(place, sources, space, lambda m: loop(m, frames, shell=True))
     facts = place.facts("walk", sources=[one.word for one in sources], space=space, frames=frames)
-    return Film(place.images(path, space), facts | {"shell": place.shell(space), "latents": listed(path)})
+    return Film(place.images(path, space, maps), facts | {"shell": place.shell(space), "latents": listed(path)})
 
 
-def strip(film: Film, title: str, about: Sequence[str]) -> Sheet:
-    """The frames of a film beside one another, to be read like lines."""
+def strip(film: Film, title: str, about: Sequence[str], above: Sequence[Block] = ()) -> Sheet:
+    """The frames of a film beside one another, to be read like lines, and what stands above them."""
     cells: list[list[Cell]] = [list(film.frames[i : i + STRIP]) for i in range(0, len(film.frames), STRIP)]
     rows = [say("explore.frames", first=i * STRIP, last=i * STRIP + len(row) - 1) for i, row in enumerate(cells)]
-    return Sheet(title, [Block(cells, rows, [""] * min(STRIP, len(film.frames)))], list(about))
+    return Sheet(title, [*above, Block(cells, rows, [""] * min(STRIP, len(film.frames)))], list(about))
 
 
 def arithmetic(
@@ -129,13 +142,16 @@ def arithmetic(
     found = {}
     for i, (target, point) in enumerate(zip(targets, points, strict=True)):
         moved = torch.stack([point, *(point + strength * change for strength in strengths)])
+        own = place.noise_of([target], space)
+        maps = own and [m.expand(len(moved), -1, -1, -1) for m in own]
         found[target.word] = listed(moved[1:])
-        cells.append([*(means if i == 0 else (None, None)), *place.images(moved, space)])
+        cells.append([*(means if i == 0 else (None, None)), *place.images(moved, space, maps)])
     columns = [f"+ {plus.name}", f"- {minus.name}", say("explore.target")]
     columns += [say("explore.strength", strength=number(one)) for one in strengths]
     about = [say("explore.about_arithmetic", space=space_name(space), length=number(float(change.norm())))]
     names = [target.name for target in targets]
-    sheet = Sheet(say("explore.title_arithmetic"), [Block(cells, names, columns)], notes(place, about))
+    blocks = [*of_photos(place, targets, space), Block(cells, names, columns)]
+    sheet = Sheet(say("explore.title_arithmetic"), blocks, notes(place, about))
     facts = place.facts("arithmetic", space=space, to=[one.word for one in targets], strengths=list(strengths))
     facts |= {
         "plus": {"what": plus.name, "n": len(plus.latents)},

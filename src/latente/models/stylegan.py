@@ -74,15 +74,16 @@ def mixed(w: Tensor, other: Tensor, share: float, layers: int, active: int) -> T
     return torch.where(later[:, :, None], other[:, None], w[:, None])
 
 
-def lengths_of_paths(x: Tensor, ws: Tensor) -> Tensor:
+def lengths_of_paths(x: Tensor, ws: Tensor, active: int) -> Tensor:
     """How far images [N, C, h, w] move for a step of their styles ws [N, L, d], in a random direction y: |J^T y|, [N].
 
     Karras et al. 2020, section 3.2, with y ~ N(0, I) / sqrt(h w) so that it does not grow with the image; as in the
-    authors' code, squares are summed over d and averaged over layers. Differentiable again.
+    authors' code, squares are summed over d and averaged over layers: over the `active` ones, since those that have not
+    grown yet move nothing. Differentiable again.
     """
     y = torch.randn_like(x) / math.sqrt(x.shape[2] * x.shape[3])
     (gradient,) = torch.autograd.grad((x * y).sum(), ws, create_graph=True)  # [N, L, d]
-    return gradient.square().sum(2).mean(1).sqrt()
+    return gradient[:, :active].square().sum(2).mean(1).sqrt()
 
 
 def path_penalty(generator: Any, n: int, condition: Tensor | None = None, stage: Any = None) -> Tensor:
@@ -133,7 +134,7 @@ class Generator(nn.Module):
     """
 
     grown: Tensor  # [2]: level and alpha of the stage that it was last trained at
-    w_mean: Tensor  # [d]: running mean of w, `w_avg`
+    w_avg: Tensor  # [d]: running mean of w
     path_mean: Tensor  # []: running mean of the lengths of paths
 
     def __init__(self, model: StyleGANModel, image_shape: tuple[int, int, int], classes: int = 0) -> None:
@@ -151,7 +152,7 @@ class Generator(nn.Module):
         self.keep = nn.ModuleList(EqualConv2d(fine, fine, 3, GAIN, bias=False) for fine in c[1:])
         self.epilogues = nn.ModuleList(Epilogue(count, model.latent, model.noise) for count in c for _ in range(2))
         self.to_rgb = nn.ModuleList(EqualConv2d(count, image_shape[0], 1) for count in c)
-        self.register_buffer("w_mean", torch.zeros(model.latent))
+        self.register_buffer("w_avg", torch.zeros(model.latent))
         self.register_buffer("path_mean", torch.zeros(()))
         self.register_buffer("grown", torch.tensor(Growth(model, image_shape[1]).at(0)))
         for layer, size in enumerate(self.sides()):
@@ -169,11 +170,6 @@ class Generator(nn.Module):
         """Fresh noise for n images, [n, 1, h, w] for each layer, drawn where the generator lives."""
         maps = [torch.randn(n, 1, s, s, generator=generator, device=generator.device) for s in self.sides()]
         return [one.to(self.w_avg.device) for one in maps]
-
-    @property
-    def w_avg(self) -> Tensor:
-        """The running mean of w, [d]."""
-        return self.w_mean
 
     def mapping(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """z -> w, [N, d] -> [N, d]."""
@@ -235,4 +231,5 @@ class Generator(nn.Module):
     def path_lengths(self, ws: Tensor, stage: Stage | None = None) -> Tensor:
         """|J_w^T y| at styles [N, L, d], for y drawn from torch's global generator and the fixed noise -> [N]."""
         ws = ws if ws.requires_grad else ws.detach().requires_grad_()
-        return lengths_of_paths(self.synthesis(ws, stage=stage), ws)
+        stage = Stage(*(stage or stage_of(self)))
+        return lengths_of_paths(self.synthesis(ws, stage=stage), ws, active=2 * stage.level + 2)

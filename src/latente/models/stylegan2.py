@@ -107,7 +107,7 @@ class Generator(nn.Module):
     In training `forward` mixes styles, draws noise and follows the mean of w; everything else is without chance.
     """
 
-    w_mean: Tensor  # [d]: running mean of w, `w_avg`
+    w_avg: Tensor  # [d]: running mean of w
     path_mean: Tensor  # []: running mean of the lengths of paths
 
     def __init__(self, model: StyleGAN2Model, image_shape: tuple[int, int, int], classes: int = 0) -> None:
@@ -123,7 +123,7 @@ class Generator(nn.Module):
         self.up = nn.ModuleList(StyledConv(coarse, fine, model.latent, doubles=True) for coarse, fine in pairwise(c))
         self.keep = nn.ModuleList(StyledConv(fine, fine, model.latent, doubles=False) for fine in c[1:])
         self.to_rgb = nn.ModuleList(ToRGB(count, image_shape[0], model.latent) for count in c)
-        self.register_buffer("w_mean", torch.zeros(model.latent))
+        self.register_buffer("w_avg", torch.zeros(model.latent))
         self.register_buffer("path_mean", torch.zeros(()))
         for layer, size in enumerate(self.sides()):
             self.register_buffer(f"noise_{layer}", torch.randn(1, 1, size, size))
@@ -143,11 +143,6 @@ class Generator(nn.Module):
         """
         maps = [torch.randn(n, 1, s, s, generator=generator, device=generator.device) for s in self.sides()]
         return [one.to(self.w_avg.device) for one in maps]
-
-    @property
-    def w_avg(self) -> Tensor:
-        """The running mean of w, [d]."""
-        return self.w_mean
 
     def mapping(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """z -> w, [N, d] -> [N, d]."""
@@ -195,7 +190,7 @@ class Generator(nn.Module):
     def path_lengths(self, ws: Tensor, stage: Stage | None = None) -> Tensor:
         """|J_w^T y| at styles [N, L, d], for y drawn from torch's global generator and the fixed noise -> [N]."""
         ws = ws if ws.requires_grad else ws.detach().requires_grad_()
-        return lengths_of_paths(self.synthesis(ws), ws)
+        return lengths_of_paths(self.synthesis(ws), ws, active=self.layers)
 
 
 # --- Critic ---------------------------------------------------------------------------------------------------------

@@ -1,44 +1,42 @@
 """Ways through a latent space: straight lines, great circles, closed loops, and sums and differences of points.
 
 Legend
-    a, b    latents [d]
-    t       places along a way [T]; 0 is a, 1 is b
+    a, b    latents [..., d]
+    t       places along a way [...]; 0 is a, 1 is b. One a and one b for many places, or a pair for each
     points  latents [n, d] that a way passes through
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The straight line a + t (b - a): [d], [d], [T] -> [T, d]."""
-    return torch.lerp(a[None], b[None], t[:, None].to(a))
+    """The straight line a + t (b - a), [..., d]."""
+    return torch.lerp(a, b, t[..., None].to(a))
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The great circle from a to b, at an even angular speed (Shoemake 1985): [d], [d], [T] -> [T, d].
+    """The great circle from a to b, at an even angular speed (Shoemake 1985), [..., d].
 
     Almost all of N(0, I) lies near the sphere of radius sqrt(d); a straight line between two points of it passes
     through the inside, where there were no latents in training (White 2016, 1609.04468). The length goes evenly from
     |a| to |b|. From a point to its opposite every great circle is a shortest way: the same one is always taken.
     """
-    t = t.to(a)
-    long_a, long_b = a.norm(), b.norm()
-    if float(long_a) == 0 or float(long_b) == 0:  # the centre lies in no direction
-        return lerp(a, b, t)
-    from_a, to_b = a / long_a, b / long_b
-    cosine = (from_a @ to_b).clamp(-1, 1)
+    long_a, long_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)  # [..., 1]
+    from_a, to_b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    cosine = (from_a * to_b).sum(-1, keepdim=True).clamp(-1, 1)
     aside = to_b - cosine * from_a  # what of b's direction is at right angles to a's
-    if float(aside.norm()) < 1e-4:  # the same direction, or the opposite one
-        if float(cosine) > 0:
-            return lerp(a, b, t)
-        axis = torch.zeros_like(a)
-        axis[from_a.abs().argmin()] = 1
-        aside = axis - (axis @ from_a) * from_a
-    angle = torch.atan2((to_b - cosine * from_a).norm(), cosine) * t[:, None]  # [T, 1]
-    direction = angle.cos() * from_a + angle.sin() * aside / aside.norm()
-    way: Tensor = direction * (long_a + t[:, None] * (long_b - long_a))
-    return way
+    angle = torch.atan2(aside.norm(dim=-1, keepdim=True), cosine)
+    along = aside.norm(dim=-1, keepdim=True) < 1e-4  # the same direction, or the opposite one
+    axis = F.one_hot(from_a.abs().argmin(-1), a.shape[-1]).to(a)
+    another = axis - (axis * from_a).sum(-1, keepdim=True) * from_a  # at right angles to a
+    aside = F.normalize(torch.where(along, another, aside), dim=-1)
+    place = t[..., None].to(a)
+    direction = (angle * place).cos() * from_a + (angle * place).sin() * aside
+    way = direction * (long_a + place * (long_b - long_a))
+    straight = (along & (cosine > 0)) | (long_a == 0) | (long_b == 0)  # the centre lies in no direction
+    return torch.where(straight, lerp(a, b, t), way)
 
 
 def loop(points: Tensor, frames: int, shell: bool = False) -> Tensor:

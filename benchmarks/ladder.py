@@ -2,15 +2,17 @@
 
     python benchmarks/ladder.py [--quick] [--only F] [--seeds 0] [--work FOLDER]
 
-Six settings, one game (non-saturating with R1), the same critic but for the blur, the same images, rates and growth:
+Six settings, one game (R3GAN's, with which small networks keep their variety: `stylegan-r3gan`), the same critic
+but for the blur, the same images, rates and growth:
     A   ProGAN
     B   A and resampling with a filter. The paper's B also tunes: here A has the tuned settings already
     C   mapping and styles; w, through a dense layer, is still the traditional input
     D   a learned constant in its place
     E   noise in every layer
     F   mixing regularisation
-Where it departs: 32 pixels and 16 channels there, 300 000 images, growth in phases of 40 000 images, z and w of 64
-numbers, R1 every eighth step. So the order of the rungs is what can be compared, not their values.
+Where it departs: 32 pixels and 16 channels there, 160 000 images, growth in phases of 20 000 images, z and w of 64
+numbers, two layers of mapping, penalties every eighth step. So the order of the rungs is what can be compared, not
+their values.
 
 Each is measured at its end by what there is of: Fréchet distance on features of a network that reads the factors of
 `caras` (preset `classifier`, task factors), precision and recall, perceptual path length and linear separability; and
@@ -45,28 +47,32 @@ SAME: dict[str, Any] = {
     "data.resolution": 32,
     "model.latent": 64,
     "model.width": 16,
-    "model.widest": 64,
+    "model.widest": 128,
     "model.start": 8,
-    "model.hold-images": Images(40_000),
-    "model.fade-images": Images(40_000),
-    "objective.cost": "non-saturating",
-    "objective.penalty": "r1",
-    "objective.gamma": 0.2,
+    "model.hold-images": Images(20_000),
+    "model.fade-images": Images(20_000),
+    "objective.cost": "relativistic",
+    "objective.penalty": "r1+r2",
+    "objective.gamma": 1.0,
     "objective.every": 8,
     "objective.drift": 0.0,
-    "optim.lr": 1e-3,
-    "training.batch": 32,
-    "training.images": Images(300_000),
+    "optim.lr": 3e-3,
+    "optim.decay": "linear",
+    "optim.final": 0.1,
+    "optim.decay-from": Images(80_000),
+    "training.batch": 16,
+    "training.images": Images(160_000),
     "training.ema-halflife": Images(10_000),
 }
-_OFF: dict[str, Any] = {"model.constant": False, "model.noise": False, "model.mixing": 0.0}
+_STYLED: dict[str, Any] = {"model.mapping": 2, "model.blur": True}
+_OFF: dict[str, Any] = _STYLED | {"model.constant": False, "model.noise": False, "model.mixing": 0.0}
 RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
     "A": ("progan", {}),
     "B": ("progan", {"model.blur": True}),
     "C": ("stylegan", _OFF),
     "D": ("stylegan", _OFF | {"model.constant": True}),
     "E": ("stylegan", _OFF | {"model.constant": True, "model.noise": True}),
-    "F": ("stylegan", {}),
+    "F": ("stylegan", _STYLED),
 }
 
 

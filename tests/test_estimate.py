@@ -34,6 +34,6 @@ def test_every_preset_has_an_estimate():
 
 
 def test_what_would_be_refused_has_no_estimate(monkeypatch):
-    """The length of `stylegan` has room for three doublings, and 128 pixels are four."""
-    monkeypatch.setattr(estimate, "PRESETS", {"stylegan": PRESETS["stylegan"]})
-    assert times((1, 128, 128)) == {} and set(times((1, 16, 16))) == {"stylegan"}
+    """The length of `progan-r1` has room for four doublings, and 128 pixels are five."""
+    monkeypatch.setattr(estimate, "PRESETS", {"progan-r1": PRESETS["progan-r1"]})
+    assert times((1, 128, 128)) == {} and set(times((1, 16, 16))) == {"progan-r1"}

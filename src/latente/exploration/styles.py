@@ -43,11 +43,15 @@ def sides(net: Any) -> list[int]:
 
 
 def layer_groups(net: Any) -> dict[str, list[int]]:
-    """Which layers are coarse, middle and fine: 4 and 8 pixels, 16 and 32, 64 and more, as the paper has them; for
-    images too small for that, three parts of the layers as equal as can be, the coarser ones larger."""
+    """Which layers are coarse, middle and fine: 4 and 8 pixels, 16 and 32, 64 and more, as the paper has them. Images
+    of 32 pixels end where the middle does: there the last size is the fine one. Still smaller ones have three parts of
+    the layers as equal as can be, the coarser ones larger."""
     side = sides(net)
-    if side[-1] >= _PAPER_SIDE:
-        parts = [[i for i, s in enumerate(side) if low <= s < high] for low, high in ((0, 16), (16, 64), (64, 1 << 30))]
+    fine = min(_PAPER_SIDE, side[-1])
+    if fine > 16:
+        parts = [
+            [i for i, s in enumerate(side) if low <= s < high] for low, high in ((0, 16), (16, fine), (fine, 1 << 30))
+        ]
     else:
         parts = [part.tolist() for part in np.array_split(np.arange(len(side)), 3)]
     return dict(zip(GROUPS, parts, strict=True))

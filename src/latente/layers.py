@@ -232,8 +232,8 @@ def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along rows and columns, 0 beyond the edge: [N, C, H, W] -> the same (StyleGAN, appendix C: the
     binomial filter that makes resampling bilinear).
 
-    Up to 128 pixels as two products with banded matrices: most of their entries are 0 and still they take half
-    the time of sums of shifted maps on a CPU, derivatives with it, and less beside pooling. Beyond, the mean of two neighbours, twice.
+    Up to 128 pixels as two products with banded matrices: most of their entries are 0 and still they take half the
+    time of sums of shifted maps on a CPU, and less beside pooling. Beyond, the mean of two neighbours, twice.
     """
     if max(x.shape[2:]) > 128:
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)

@@ -54,7 +54,7 @@ def rows(name: str, first: str) -> list[list[str]]:
 @pytest.mark.parametrize("name", [*READMES, *PAGES])
 def test_every_command_exists(name, capsys):
     found = commands(name)
-    assert len(found) > 1
+    assert len(found) > (1 if "results" in name else 4)
     for words in found:
         assert words[0] in cli.VERBS
         if words[0] == "train" and len(words) > 1 and "--help" not in words:

@@ -232,13 +232,16 @@ def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along rows and columns, 0 beyond the edge: [N, C, H, W] -> the same (StyleGAN, appendix C: the
     binomial filter that makes resampling bilinear).
 
-    Up to 128 pixels as two products with banded matrices: most of their entries are 0 and still they take half the
-    time of sums of shifted maps on a CPU, and less beside pooling. Beyond, the mean of two neighbours, twice.
+    The mean of two neighbours, twice; on a CPU, up to 128 pixels, two products with banded matrices, although most of
+    their entries are 0: a step of stylegan2 takes 0.91 of the time then, one of stylegan 0.96.
     """
-    if max(x.shape[2:]) > 128:
+    n, c, height, width = x.shape
+    if x.device.type != "cpu" or max(height, width) > 128:
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
-    rows, columns = (binomial(size, x) for size in x.shape[2:])
-    return rows @ x @ columns
+    maps = x.permute(0, 2, 3, 1).reshape(n, height, width * c)  # as they lie in memory in training: channels last
+    maps = (binomial(height, x) @ maps).view(n * height, width, c)
+    maps = binomial(width, x) @ maps
+    return maps.view(n, height, width, c).permute(0, 3, 1, 2)
 
 
 def binomial(size: int, like: Tensor) -> Tensor:

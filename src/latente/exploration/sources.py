@@ -157,9 +157,9 @@ class Ground:
         """[n, d], or of w+ [n, L d]."""
         return torch.stack([self.of(source, space) for source in sources])
 
-    def truncated(self, styles: Tensor) -> Tensor:
-        """Styles [..., d] drawn towards their mean by `psi`."""
-        drawn: Tensor = self.net.w_avg + self.psi * (styles - self.net.w_avg)
+    def truncated(self, styles: Tensor, psi: float) -> Tensor:
+        """Styles [..., d] drawn towards their mean, and beyond it if psi is negative."""
+        drawn: Tensor = self.net.w_avg + psi * (styles - self.net.w_avg)
         return drawn
 
     def images(self, latents: Tensor, space: str, noise: Sequence[Tensor] | None = None) -> NDArray[np.uint8]:
@@ -169,7 +169,7 @@ class Ground:
         if self.psi != 1 and space == "z":
             latents, space = self.net.mapping(latents, self.labels(len(latents))), "w"
         if self.psi != 1:
-            latents = self.truncated(latents)
+            latents = self.truncated(latents, self.psi)
         return to_pixels(shown(self.net, space, latents, self.labels(len(latents)), noise).numpy())
 
     def facts(self, command: str, **more: Any) -> dict[str, Any]:

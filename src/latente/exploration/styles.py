@@ -147,7 +147,7 @@ def truncation(
         raise Problem("explore.no_cutoff", given=cutoff, last=net.layers)
     ws, maps = _styles(place, seeds, "w+"), place.noise_of(seeds, "w+")  # [n, L, d]
     first = range(net.layers if cutoff is None else cutoff)
-    drawn = [mixed(ws, net.w_avg + psi * (ws - net.w_avg), first) for psi in psis]
+    drawn = [mixed(ws, place.truncated(ws, psi), first) for psi in psis]
     columns = [place.images(one.flatten(1), "w+", maps) for one in drawn]
     cells: list[list[Cell]] = [[column[i] for column in columns] for i in range(len(seeds))]
     where = say("explore.all_layers") if cutoff is None else layers_said(net, range(cutoff))
@@ -165,7 +165,7 @@ def noise(place: Ground, sources: Sequence[Source], draws: int = DRAWS, seed: in
     if not getattr(place.run.config.model, "noise", True):
         raise Problem("explore.no_noise", folder=place.run.folder)
     net, generator = place.net, torch.Generator().manual_seed(seed)
-    ws = place.truncated(place.all_of(sources, "w+").view(len(sources), net.layers, -1))
+    ws = place.truncated(_styles(place, sources, "w+"), place.psi)
     first, where = net.noise_maps(1, generator), noisy_layers(net)
     every = [_draws(net, one, draws, generator) for one in ws]  # [draws, C, H, W] each
     spread = [((images + 1) / 2).double().std(0).mean(0).numpy() for images in every]  # [H, W], pixels in [0, 1]

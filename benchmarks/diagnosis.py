@@ -798,9 +798,7 @@ def chart(found: dict[str, Any], lang: str) -> str:
         at = x(row["confidence"])
         parts.append(f'<path d="M{at:.1f} {y(low):.1f}V{y(high):.1f}" stroke="#2f6f9f" stroke-width="2"/>')
         parts.append(f'<circle cx="{at:.1f}" cy="{y(share):.1f}" r="4.5" fill="#2f6f9f"/>')
-        parts.append(
-            f'<text x="{at + 7:.1f}" y="{y(share) + 15:.1f}" fill="#2f6f9f">{row["findings"]}</text>'
-        )
+        parts.append(f'<text x="{at + 7:.1f}" y="{y(share) + 15:.1f}" fill="#2f6f9f">{row["findings"]}</text>')
     parts.append(f'<text x="200" y="34" text-anchor="middle">{right}</text>')
     parts.append(f'<text x="200" y="398" text-anchor="middle">{given}</text>')
     parts.append(f'<text x="660" y="34" text-anchor="middle">{named_}</text>')

@@ -233,6 +233,7 @@ def test_a_boundary_between_classes(grey: Path, tmp_path: Path, capsys: pytest.C
         (["edit", "RUN", "--direction", "x", "--seed", "1", "--projection", "ana"], "edit.one_image"),
         (["edit", "RUN", "--direction", "x", "--seed", "1", "--space", "w"], "edit.space_of_seed"),
         (["edit", "RUN", "--direction", "x", "--space", "z"], "edit.space_of_seed"),
+        (["edit", "RUN", "--direction", "x", "--projection", "p", "--label", "1"], "edit.label_of_projection"),
     ],
 )
 def test_one_sentence_for_every_mistake(

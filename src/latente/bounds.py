@@ -17,7 +17,7 @@ from latente.config import (
     TrainingConfig,
     settings,
 )
-from latente.messages import Problem
+from latente.messages import Problem, punctuated
 
 _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "model.latent": (1, 2**20),
@@ -159,4 +159,4 @@ def _check_cures(
             raise Problem("train.replay_small", replay=cure.replay, batch=training.batch)
         if size > _MOST:
             most = _MOST // (4 * prod(image_shape))
-            raise Problem("train.replay_large", replay=cure.replay, gib=f"{size / 2**30:.1f}", most=most)
+            raise Problem("train.replay_large", replay=cure.replay, gib=punctuated(f"{size / 2**30:.1f}"), most=most)

@@ -136,6 +136,8 @@ def edit(argv: list[str]) -> int:
         raise Problem("edit.one_image", given=" ".join(given))
     if options["space"] is not None and given in ([], ["--seed"]):
         raise Problem("edit.space_of_seed")
+    if options["label"] is not None and given == ["--projection"]:
+        raise Problem("edit.label_of_projection", name=options["projection"])
     from latente.exploration import edit as edits
     from latente.exploration import projections, spaces, ways
 

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from latente.config import VAEObjective
-from latente.messages import say
+from latente.messages import punctuated, say
 
 
 class KLWeight(NamedTuple):
@@ -40,10 +40,9 @@ def explain(objective: VAEObjective, image_shape: tuple[int, int, int], sigma: f
     if objective.estimator == "iwae":
         return say("vae.weight_iwae", samples=objective.samples)
     if objective.likelihood != "gaussian":
-        return say(
-            "vae.weight_probability", beta=f"{known.beta:g}", mean=f"{known.weight_with_mean:.3g}", pixels=known.pixels
-        )
+        mean = punctuated(f"{known.weight_with_mean:.3g}")
+        return say("vae.weight_probability", beta=punctuated(f"{known.beta:g}"), mean=mean, pixels=known.pixels)
     if known.sigma is None:
-        return say(f"vae.weight_{objective.sigma}", beta=f"{known.beta:g}", pixels=known.pixels)
-    numbers = {name: f"{value:.3g}" for name, value in known._asdict().items() if name != "pixels"}
+        return say(f"vae.weight_{objective.sigma}", beta=punctuated(f"{known.beta:g}"), pixels=known.pixels)
+    numbers = {name: punctuated(f"{value:.3g}") for name, value in known._asdict().items() if name != "pixels"}
     return say("vae.weight_gaussian", **numbers, pixels=known.pixels)

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from latente.messages import language, say
+from latente.messages import punctuated, say
 
 Watch = Callable[[int, dict[str, Any]], None]  # (images shown, newest numbers)
 _LINE_EVERY = 5.0  # seconds
@@ -20,7 +20,7 @@ def number(value: float) -> str:
     """A number as the reader's language writes it: 1.234.567 or 1,234,567; four significant digits for fractions."""
     small = 0 < abs(value) < 1e-4
     text = f"{value:,}" if isinstance(value, int) else f"{value:.2e}" if small else f"{value:.4g}"
-    return text.translate(str.maketrans(",.", ".,")) if language() == "es" else text
+    return punctuated(text)
 
 
 def duration(seconds: float) -> str:

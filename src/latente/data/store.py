@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latente.data import splits
 from latente.data.arrays import block_rows
 from latente.data.cache import RowFile
-from latente.messages import Problem
+from latente.messages import Problem, punctuated
 
 
 class Store:
@@ -47,7 +47,10 @@ class Store:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise Problem(
-                "data.no_room", needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}", folder=self.folder.parent
+                "data.no_room",
+                needed=punctuated(f"{needed / 1e9:.1f}"),
+                free=punctuated(f"{free / 1e9:.1f}"),
+                folder=self.folder.parent,
             )
 
     def _widen(self, channels: int) -> None:

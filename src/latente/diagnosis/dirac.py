@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from latente.messages import say
+from latente.messages import punctuated, say
 from latente.objectives.adversarial import critic_cost, generator_cost
 from latente.objectives.penalties import wgan_gp, zero_centred
 from latente.portraits import INK, MADE, PAPER, REAL, SOFT, Colour, stroke
@@ -270,13 +270,13 @@ def _panel(row: Row) -> Image.Image:
 
 
 def written(values: Complex | None) -> str:
-    """ "-0.50 ± 0.87i", or both where they are real."""
+    """ "-0.50 ± 0.87i", or both where they are real; as the language in force writes it."""
     if values is None:
         return "-"
     if abs(values[0].imag) > 1e-6:
         real = f"{values[0].real:.2f}" if abs(values[0].real) > 5e-3 else ""
-        return f"{real} ±{abs(values[0].imag):.2f}i".strip()
-    return ", ".join(f"{value:.2f}" for value in sorted(values.real))
+        return punctuated(f"{real} ±{abs(values[0].imag):.2f}i".strip())
+    return "  ".join(punctuated(f"{value:.2f}") for value in sorted(values.real))
 
 
 def _legend(pen: ImageDraw.ImageDraw, width: int, there: set[Outcome]) -> None:

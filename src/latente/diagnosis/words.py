@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from latente.diagnosis.findings import Finding
 from latente.diagnosis.tables import NAMES
-from latente.messages import catalogue, language, say
+from latente.messages import catalogue, language, punctuated, say
 
 _SURE = ((0.9, "certain"), (0.75, "sure"), (0.6, "likely"), (0.0, "possible"))
 
@@ -72,7 +72,7 @@ def number(value: float, lang: str | None = None) -> str:
     """A number as the reader's language writes it, three significant digits for fractions."""
     whole = isinstance(value, int) or 1000 <= abs(value) < 1e12 or value == round(value)
     text = f"{round(value):,}" if whole else f"{value:.3g}"
-    return text.translate(str.maketrans(",.", ".,")) if (lang or language()) == "es" else text
+    return punctuated(text, lang)
 
 
 def _said(name: str, value: float | str, unit: str, lang: str) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latente.data.points import World
-from latente.messages import say
+from latente.messages import punctuated, say
 
 SAMPLES = 10_000
 RADIUS = 3.0  # standard deviations
@@ -78,10 +78,11 @@ def reference(world: World, n: int = SAMPLES) -> Modes:
 
 def remark(found: Modes) -> str | None:
     """A sentence if the modes are too narrow or too wide; None if they are as they should be, or there are none."""
+    spread = punctuated(f"{found.spread:.2f}")
     if found.spread < SPREAD[0]:
-        return say("points.narrow", spread=f"{found.spread:.2f}", limit=SPREAD[0])
+        return say("points.narrow", spread=spread, limit=punctuated(str(SPREAD[0])))
     if found.spread > SPREAD[1]:
-        return say("points.wide", spread=f"{found.spread:.2f}", limit=SPREAD[1])
+        return say("points.wide", spread=spread, limit=punctuated(str(SPREAD[1])))
     return None
 
 

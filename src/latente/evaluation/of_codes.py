@@ -10,7 +10,7 @@ from torch import Tensor
 from latente.config import VAEObjective
 from latente.evaluation import annealing, disentanglement, likelihood, posterior
 from latente.evaluation.subject import Rows, Subject, of_mean
-from latente.messages import say
+from latente.messages import punctuated, say
 
 _DRAWS = 10  # of z an image, in the bound
 _ANNEALED = 100  # held-out images, and as many that the model draws
@@ -67,7 +67,7 @@ def annealed(subject: Subject) -> Rows:
     drawn = annealing.bdmc(subject.net, len(indices), **how, seed=subject.seed, condition=told)
     row = _kept(subject, "ais", -forward.bound, subject.on(indices, **how, **_of_what(subject)))
     facts = {"acceptance": float(forward.acceptance.mean()), "gap_on_own_images": float(drawn.gap.mean())}
-    remark = say("evaluate.gap", gap=f"{facts['gap_on_own_images']:.2f}")
+    remark = say("evaluate.gap", gap=punctuated(f"{facts['gap_on_own_images']:.2f}"))
     return {"ais": {**row, **facts, "unit": "nats an image", "remark": remark}}
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from latente.evaluation.likelihood import standard_error
-from latente.messages import say
+from latente.messages import punctuated, say
 
 SIGMAS = tuple(10 ** (k / 10 - 1.5) for k in range(16))  # 0.03 to 1; the paper's code tries 10 from 0.1 to 1
 WARNING = "likelihood.parzen"  # the sentence to print with every value
@@ -48,7 +48,7 @@ def parzen(
     found = window_log_likelihood(samples, test, [sigmas[best]], chunk=chunk)[0]
     remark = say(WARNING)
     if best in (0, len(sigmas) - 1) and len(sigmas) > 1:
-        remark += " " + say("likelihood.parzen_end", sigma=f"{sigmas[best]:.3g}")
+        remark += " " + say("likelihood.parzen_end", sigma=punctuated(f"{sigmas[best]:.3g}"))
     return Parzen(float(found.mean()), standard_error(found), sigmas[best], found, curve, remark)
 
 

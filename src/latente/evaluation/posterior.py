@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latente.evaluation.likelihood import LatentModel
-from latente.messages import say
+from latente.messages import punctuated, say
 
 _AT_ONCE = 500  # codes compared with all posteriors together
 _CLOSE = 1.0  # nats below log N where the N images are too few to know I
@@ -111,7 +111,8 @@ def remark(found: Surgery) -> str | None:
     """A sentence where N images are too few to know the information; None where they are enough."""
     if found.information < found.limit - _CLOSE:
         return None
-    return say("posterior.too_few", n=found.images, limit=f"{found.limit:.2f}", most=f"{found.most:.2f}")
+    limit, most = (punctuated(f"{nats:.2f}") for nats in (found.limit, found.most))
+    return say("posterior.too_few", n=found.images, limit=limit, most=most)
 
 
 def _log_densities(z: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:

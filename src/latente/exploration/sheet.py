@@ -8,7 +8,7 @@ from PIL import Image
 
 from latente import pictures
 from latente.exploration import lettering
-from latente.messages import language
+from latente.messages import punctuated
 
 Cell = NDArray[np.uint8] | None  # [C, H, W]; None leaves the place empty
 
@@ -44,7 +44,7 @@ def number(value: float, digits: int = 2) -> str:
     text = f"{value:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     text = "0" if text == "-0" else text
-    return text.replace(".", ",") if language() == "es" else text
+    return punctuated(text)
 
 
 def draw(sheet: Sheet) -> Image.Image:

@@ -53,6 +53,11 @@ def say(key: str, /, *, lang: str | None = None, **fields: object) -> str:
     return catalogue(lang or language(), area)[name].format(**fields)
 
 
+def punctuated(digits: str, lang: str | None = None) -> str:
+    """A number as Python writes it, as the language in force (or `lang`) does: 1,234.5 -> 1.234,5 in Spanish."""
+    return digits.translate(str.maketrans(",.", ".,")) if (lang or language()) == "es" else digits
+
+
 class Problem(Exception):
     """Something that a person can put right: one sentence, exit code 2, rendered in the language in force when read."""
 

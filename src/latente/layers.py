@@ -160,7 +160,8 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     """
     members = next(size for size in range(min(group, len(x)), 0, -1) if len(x) % size == 0)
     grouped = x.reshape(members, -1, *x.shape[1:])  # [members, groups, C, ...]
-    deviation = (grouped.var(0, correction=0) + 1e-8).sqrt().flatten(1).mean(1)  # [groups]
+    variance = (grouped - grouped.mean(0)).square().mean(0)  # on a CPU `var` takes 15 to 30 times as long
+    deviation = (variance + 1e-8).sqrt().flatten(1).mean(1)  # [groups]
     column = deviation.repeat(members).view(-1, *(1,) * (x.ndim - 1))  # [n, 1, ...]
     return torch.cat([x, column.expand(-1, 1, *x.shape[2:])], 1)
 

@@ -1,9 +1,9 @@
 """Does a critic learn to see? A linear classifier on a DCGAN critic's features, on PCA and on raw pixels.
 
-    LATENTE_DATA=... python benchmarks/features.py [--quick] [--run RUN] [--labels 10000] [--work FOLDER]
+    LATENTE_DATA=... python benchmarks/features.py [--quick] [--run RUN] [--labels 1000] [--work FOLDER]
 
-Radford et al. 2015, section 5.1: the critic's activations of all layers, max-pooled to 4x4 grids and flattened, then a
-linear SVM. The critic has seen no label. Beside it the same SVM on as many principal components as explain 95 % of the
+Radford et al. 2015, section 5: the critic's activations of all layers, max-pooled to 4x4 grids and flattened, then a
+linear SVM on a thousand labelled images. The critic has seen no label. Beside it the same SVM on as many principal components as explain 95 % of the
 variance, and on the pixels. C is chosen for each on a fifth of the labelled images; Fashion-MNIST, its own test set.
 --run takes a trained run of `dcgan`; otherwise one is trained (300 000 images).
 
@@ -14,7 +14,6 @@ import argparse
 import json
 import tempfile
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -49,26 +47,24 @@ def accuracy(train_x: Floats, train_y: NDArray[np.int64], test_x: Floats, test_y
     x, held = scaler.transform(train_x), scaler.transform(test_x)
     cut = len(x) * 4 // 5
     began = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a thousand rounds are what it gets
-        scores = {
-            c: LinearSVC(C=c, random_state=0).fit(x[:cut], train_y[:cut]).score(x[cut:], train_y[cut:])
-            for c in STRENGTHS
-        }
-        best = max(scores, key=lambda c: scores[c])
-        score = LinearSVC(C=best, random_state=0).fit(x, train_y).score(held, test_y)
+    # in the primal: the dual needs far more than its thousand rounds
+    scores = {
+        c: LinearSVC(C=c, dual=False).fit(x[:cut], train_y[:cut]).score(x[cut:], train_y[cut:]) for c in STRENGTHS
+    }
+    best = max(scores, key=lambda c: scores[c])
+    score = LinearSVC(C=best, dual=False).fit(x, train_y).score(held, test_y)
     seconds = round(time.perf_counter() - began, 1)
     return {"accuracy": round(float(score), 4), "c": best, "size": x.shape[1], "seconds": seconds}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a thousand labels, two thousand images; stores nothing")
+    parser.add_argument("--quick", action="store_true", help="200 labels, two thousand images; stores nothing")
     parser.add_argument("--run", help="a trained run of dcgan on fashion-mnist")
-    parser.add_argument("--labels", type=int, default=10_000, help="labelled training images")
+    parser.add_argument("--labels", type=int, default=1000, help="labelled training images")
     parser.add_argument("--work", type=Path, default=Path("runs/features"), help="where the run folder is")
     asked = parser.parse_args()
-    n = 1000 if asked.quick else asked.labels
+    n = 200 if asked.quick else asked.labels
     work = asked.work / "quick" if asked.quick else asked.work
     here = run.open_run(asked.run) if asked.run else finished(work, recipe(2_000 if asked.quick else 300_000))
     dataset = load(here.config.data)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -210,17 +211,20 @@ def test_networks_are_loaded_by_clock_and_averaged_where_they_are(tmp_path: Path
     assert not net.training and not any(p.requires_grad for p in net.parameters())
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+def test_no_older_checkpoint_passes_for_a_damaged_one(tmp_path: Path) -> None:
     here = made(tmp_path)
     saved(here, 0, 1.0)
     saved(here, 16, 2.0)
     path = here.checkpoint(16) / "nets.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
-    assert weights(here.network(averaged=False)) == {1.0}
-    with pytest.raises(Problem):
-        here.network(16)
-    with pytest.raises(Problem):
-        here.network(8)
+    refused("run.damaged_checkpoint", here.network)
+    refused("run.damaged_checkpoint", here.network, 16)
+    refused("run.damaged_checkpoint", here.network, 8)
+    assert weights(here.network(0, averaged=False)) == {1.0}
+    path = here.checkpoint(0) / "nets.safetensors"
+    shutil.rmtree(here.checkpoint(16))
+    path.write_bytes(b"")
+    refused("run.no_checkpoint", here.network)
 
 
 def test_a_configuration_of_a_later_version_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -113,22 +113,22 @@ class Run:
         return next((name for name in ("test/bound", "test/error") if name in known), "test/mse")
 
     def network(self, images: int | None = None, averaged: bool = True, player: str | None = None) -> Any:
-        """A network of a checkpoint (the newest readable one, unless `images` says), in evaluation mode: the one that
-        makes images, or the `player` of that name (a critic)."""
+        """A network of a checkpoint (the newest, unless `images` says), in evaluation mode: the one that makes images,
+        or the `player` of that name (a critic). Problem if it is damaged: an older one in its place would pass for
+        it."""
         from latente import checkpoint, models
 
-        clocks = self.checkpoints() if images is None else [images]
-        for clock in reversed(clocks):
-            try:
-                tensors, _ = checkpoint.load(self.checkpoint(clock))
-                break
-            except checkpoint.Damaged:
-                continue
-        else:
-            known = ", ".join(str(clock) for clock in self.checkpoints() if clock != images)
-            if images is not None and known:
-                raise Problem("run.damaged_checkpoint", folder=self.folder, images=images, known=known)
+        clocks = self.checkpoints()
+        if not clocks:
             raise Problem("run.no_checkpoint", folder=self.folder)
+        clock = clocks[-1] if images is None else images
+        try:
+            tensors, _ = checkpoint.load(self.checkpoint(clock))
+        except checkpoint.Damaged:
+            known = ", ".join(str(other) for other in clocks if other != clock)
+            if not known:
+                raise Problem("run.no_checkpoint", folder=self.folder) from None
+            raise Problem("run.damaged_checkpoint", folder=self.folder, images=clock, known=known) from None
         config = self.config
         name = player or models.decoder_of(config) or "net"
         net = models.build(config, tuple(self.dataset["image_shape"]), len(self.dataset["classes"]))[name]

@@ -3,8 +3,9 @@
     LATENTE_DATA=... python benchmarks/features.py [--quick] [--run RUN] [--labels 1000] [--work FOLDER]
 
 Radford et al. 2015, section 5: the critic's activations of all layers, max-pooled to 4x4 grids and flattened, then a
-linear SVM on a thousand labelled images. The critic has seen no label. Beside it the same SVM on as many principal components as explain 95 % of the
-variance, and on the pixels. C is chosen for each on a fifth of the labelled images; Fashion-MNIST, its own test set.
+linear SVM on a thousand labelled images. The critic has seen no label. Beside it the same SVM on as many principal
+components as explain 95 % of the variance, and on the pixels. C is chosen for each on a fifth of the labelled images;
+Fashion-MNIST, its own test set.
 --run takes a trained run of `dcgan`; otherwise one is trained (300 000 images).
 
 The last line is one JSON object; the full run also writes benchmarks/results/features.json.
@@ -32,7 +33,7 @@ from latente.evaluation.features import write
 from latente.presets import PRESETS
 
 RESULT = Path(__file__).parent / "results" / "features.json"
-STRENGTHS = (0.0001, 0.001, 0.01)  # of C, tried for each kind of features
+STRENGTHS = (0.00001, 0.0001, 0.001, 0.01, 0.1)  # of C, tried for each kind of features
 Floats = NDArray[np.float32]
 
 

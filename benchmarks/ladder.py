@@ -2,7 +2,7 @@
 
     python benchmarks/ladder.py [--quick] [--only F] [--seeds 0] [--work FOLDER]
 
-Six settings, one game (R3GAN's, with which small networks keep their variety: `stylegan-r3gan`), the same critic
+Six settings, one game (R3GAN's, as in `stylegan-r3gan`), the same critic
 but for the blur, the same images, rates and growth:
     A   ProGAN
     B   A and resampling with a filter. The paper's B also tunes: here A has the tuned settings already

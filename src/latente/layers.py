@@ -160,7 +160,7 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     """
     members = next(size for size in range(min(group, len(x)), 0, -1) if len(x) % size == 0)
     grouped = x.reshape(members, -1, *x.shape[1:])  # [members, groups, C, ...]
-    variance = (grouped - grouped.mean(0)).square().mean(0)  # on a CPU `var` takes 15 to 30 times as long
+    variance = (grouped - grouped.mean(0)).square().mean(0)  # on a CPU `var` takes 14 to 35 times as long
     deviation = (variance + 1e-8).sqrt().flatten(1).mean(1)  # [groups]
     column = deviation.repeat(members).view(-1, *(1,) * (x.ndim - 1))  # [n, 1, ...]
     return torch.cat([x, column.expand(-1, 1, *x.shape[2:])], 1)
@@ -234,7 +234,7 @@ def blur(x: Tensor) -> Tensor:
     binomial filter that makes resampling bilinear).
 
     The mean of two neighbours, twice; on a CPU, up to 128 pixels, two products with banded matrices, although most of
-    their entries are 0: a step of stylegan2 takes 0.91 of the time then, one of stylegan 0.96.
+    their entries are 0: a step of stylegan2 takes 0.94 of the time then, one of stylegan with `blur` 0.97.
     """
     n, c, height, width = x.shape
     if x.device.type != "cpu" or max(height, width) > 128:

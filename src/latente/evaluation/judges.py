@@ -72,7 +72,7 @@ def of_run(run: Run) -> Judge:
     if run.stopped() != "finished":
         shown, until = max(run.checkpoints(), default=0), config.training.images
         raise Problem("judges.unfinished", folder=run.folder, images=shown, until=until)
-    net = run.network(run.checkpoints()[-1])
+    net = run.network()
     name = re.sub(r"^\d{5}-", "", run.folder.resolve().name)  # the number says nothing on another machine
     shape: tuple[int, int, int] = tuple(run.dataset["image_shape"])
 

@@ -11,8 +11,8 @@ cost), the same face photos, in one process, turn by turn (A B A B ...), --image
                channels last, and bfloat16 where the processor multiplies it itself and a probe finds it faster
 
 The last line is one JSON object; the full run also writes benchmarks/results/dcgan_speed.json, or
-dcgan_speed_float32.json where bfloat16 is not faster. Bar: 2.2 times as many images a second. Quality is not compared
-here: both are the same step with the same networks, down to rounding.
+dcgan_speed_float32.json where bfloat16 is not faster. Bar: 2.2 times as many images a second. dcgan_samples.py compares
+what the two make.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def tutorial_critic() -> nn.Sequential:
 class Tutorial:
     """A: labels, two backward passes of the critic, one of the generator, and the numbers that it prints."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, photos: TorchDataset[Tensor], workers: int = 2) -> None:
         torch.manual_seed(1)
         self.generator, self.critic = tutorial_generator(), tutorial_critic()
         for net in (self.generator, self.critic):
@@ -105,7 +105,7 @@ class Tutorial:
                     nn.init.normal_(module.weight, 1, 0.02)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), 2e-4, (0.5, 0.999))
         self.c_optimizer = torch.optim.Adam(self.critic.parameters(), 2e-4, (0.5, 0.999))
-        self.loader = DataLoader(Photos(folder), BATCH, shuffle=True, num_workers=2, drop_last=True)
+        self.loader = DataLoader(photos, BATCH, shuffle=True, num_workers=workers, drop_last=True)
         self.batches: Any = iter(self.loader)
         self.printed: list[tuple[float, ...]] = []
 
@@ -167,6 +167,17 @@ class Latente:
         )
 
 
+def photos_of_faces() -> Path:
+    """The archive that both train on."""
+    return Path(os.environ["LATENTE_DATA"]) / "faces" / "utkface200_jpg.zip"
+
+
+def recipe(source: Path) -> RunConfig:
+    """The tutorial's networks, images and optimizer, in our words."""
+    same = {"model.width": WIDTH, "training.batch": BATCH, "training.ema-halflife": Images(0), "data.resolution": SIZE}
+    return override(PRESETS["dcgan"](), same | {"data.source": str(source)})
+
+
 def ceiling() -> float:
     """Floating-point operations a second of this machine in one large matrix product, float32."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -180,19 +191,12 @@ def ceiling() -> float:
 
 def measure(rounds: int, images: int, work: Path) -> dict[str, Any]:
     """`rounds` turns of each, after one that does not count."""
-    changes = {
-        "model.width": WIDTH,
-        "training.batch": BATCH,
-        "training.ema-halflife": Images(0),
-        "data.resolution": SIZE,
-    }
-    base = PRESETS["dcgan"]()
-    source = Path(os.environ["LATENTE_DATA"]) / "faces" / "utkface200_jpg.zip"
-    config = override(base, changes | {"data.source": str(source)})
+    source = photos_of_faces()
+    config = recipe(source)
     with zipfile.ZipFile(source) as archive:
         archive.extractall(work / "photos")
     contenders: dict[str, Tutorial | Latente] = {
-        "tutorial": Tutorial(work / "photos"),
+        "tutorial": Tutorial(Photos(work / "photos")),
         "latente": Latente(replace(config), work / "runs"),
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}

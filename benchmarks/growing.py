@@ -21,19 +21,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from finished import finished
 from latente.config import Images, RunConfig, override
 from latente.data.datasets import load
-from latente.evaluation import distances, judges
+from latente.evaluation import judges
 from latente.presets import PRESETS, scaled
 from latente.run import Run
+from set_distance import set_distance
 
 RESULT = Path(__file__).parent / "results" / "growing.json"
 RESOLUTION = 32
-GROUPS = 10  # of the jackknife
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "progan": ("progan", {}),
     "progan-flat": ("progan", {"model.start": RESOLUTION}),
@@ -64,19 +63,11 @@ def reader(quick: bool) -> RunConfig:
 
 @torch.no_grad()
 def distance(here: Run, clock: int, judge: judges.Judge) -> dict[str, Any]:
-    """Fréchet distance of a checkpoint's samples to held-out images, beside that of training images."""
+    """That of a checkpoint's samples, as many as there are held-out images."""
     known = load(here.config.data)
     net: Any = here.network(clock)
-    n = len(known.test)
-    z = net.prior(n, torch.Generator().manual_seed(0))
-    fakes = torch.cat([net.decode(part) for part in z.split(250)])
-    real = torch.cat([judge.features(part) for part in judges.chunks_of(known.test)]).numpy()
-    some = judges.chunks_of(known.train, np.sort(known.train.spread(n)))
-    training = torch.cat([judge.features(part) for part in some]).numpy()
-    groups = [distances.grouped([features], GROUPS) for features in (judge.features(fakes).numpy(), real)]
-    found = distances.frechet_estimate(*groups)
-    floor = distances.frechet(distances.moments([training]), distances.moments([real]))
-    return {"images": clock, "frechet": found.value, "interval": found.interval, "floor": floor, "samples": n}
+    z = net.prior(len(known.test), torch.Generator().manual_seed(0))
+    return {"images": clock, **set_distance(torch.cat([net.decode(part) for part in z.split(250)]), known, judge)}
 
 
 def seconds_at(here: Run) -> dict[int, float]:

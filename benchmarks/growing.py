@@ -5,10 +5,10 @@
 Emoji with their transparency at 32 pixels, preset by preset:
     progan, progan-r1            from 4 pixels up, as the presets have it
     progan-flat, progan-r1-flat  the same with --model.start 32
-Fréchet distance (with its jackknife interval) of as many samples as there are held-out images, in the features of a
-run of `classifier-rotations` on the set, at the end of each run; and seconds of training, from timing.jsonl. Grown
-networks see as many images in less time: `at_equal_time` is the flat arm's distance at its newest checkpoint that took
-no longer than the grown arm's whole run (checkpoints are kept at each doubling of the clock and at the end).
+Distances of samples to training and to held-out images (set_distance.py), in the features of a run of
+`classifier-rotations` on the set, at the end of each run; and seconds of training, from timing.jsonl. Grown networks
+see as many images in less time: `at_equal_time` is the flat arm's distance at its newest checkpoint that took no longer
+than the grown arm's whole run (checkpoints are kept at each doubling of the clock and at the end).
 
 An interrupted benchmark goes on where it was. --quick trains each arm on 2,000 images, for a look. The last line is one
 JSON object; a full one writes benchmarks/results/growing.json after each run.
@@ -29,7 +29,7 @@ from latente.data.datasets import load
 from latente.evaluation import judges
 from latente.presets import PRESETS, scaled
 from latente.run import Run
-from set_distance import set_distance
+from set_distance import PROTOCOL, samples_of, set_distance
 
 RESULT = Path(__file__).parent / "results" / "growing.json"
 RESOLUTION = 32
@@ -63,10 +63,10 @@ def reader(quick: bool) -> RunConfig:
 
 @torch.no_grad()
 def distance(here: Run, clock: int, judge: judges.Judge) -> dict[str, Any]:
-    """That of a checkpoint's samples, as many as there are held-out images."""
+    """Those of a checkpoint's samples."""
     known = load(here.config.data)
     net: Any = here.network(clock)
-    z = net.prior(len(known.test), torch.Generator().manual_seed(0))
+    z = net.prior(samples_of(known), torch.Generator().manual_seed(0))
     return {"images": clock, **set_distance(torch.cat([net.decode(part) for part in z.split(250)]), known, judge)}
 
 
@@ -109,12 +109,10 @@ def report(arms: dict[str, dict[str, Any]], quick: bool) -> dict[str, Any]:
                 continue
             in_time = [row for row in flat["on_the_way"] if row["seconds"] <= grown["seconds"]]
             compared[f"{arm} seed {seed}"] = {
-                "frechet": {"grown": grown["frechet"], "flat": flat["frechet"]},
-                "seconds": {"grown": grown["seconds"], "flat": flat["seconds"]},
+                **{key: {"grown": grown[key], "flat": flat[key]} for key in ("frechet", "kernel", "seconds")},
                 "at_equal_time": in_time[-1] if in_time else None,
             }
-    protocol = "Fréchet distance of held-out images and as many samples of the averaged generator, features of a run"
-    protocol += " of classifier-rotations on the set"
+    protocol = f"Samples of the averaged generator. {PROTOCOL}"
     return {"benchmark": "growing", "quick": quick, "compared": compared, "arms": arms, "protocol": protocol}
 
 
@@ -134,7 +132,8 @@ def main() -> None:
             here = finished(work / f"{arm}-{seed}", recipe(arm, seed, asked.quick))
             row = figures(here, judge)
             arms.setdefault(arm, {})[str(seed)] = row
-            told = f"Fréchet {row['frechet']:.4g} (training images {row['floor']:.4g}), {row['seconds']:.0f} s"
+            told = f"Fréchet {row['frechet']:.4g} (floor {row['frechet_floor']:.4g}), kernel {row['kernel']:.4g} "
+            told += f"(real {row['kernel_real']:.4g}), {row['seconds']:.0f} s"
             print(f"{arm:15} seed {seed}: {told}, {row['images_per_second']} images/s", flush=True)
             if not asked.quick:
                 RESULT.parent.mkdir(exist_ok=True)

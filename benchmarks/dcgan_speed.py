@@ -94,8 +94,8 @@ def tutorial_critic() -> nn.Sequential:
 class Tutorial:
     """A: labels, two backward passes of the critic, one of the generator, and the numbers that it prints."""
 
-    def __init__(self, photos: TorchDataset[Tensor], workers: int = 2) -> None:
-        torch.manual_seed(1)
+    def __init__(self, photos: TorchDataset[Tensor], workers: int = 2, seed: int = 1) -> None:
+        torch.manual_seed(seed)
         self.generator, self.critic = tutorial_generator(), tutorial_critic()
         for net in (self.generator, self.critic):
             for module in net.modules():

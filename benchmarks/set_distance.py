@@ -9,7 +9,7 @@ from torch import Tensor
 from latente.data.datasets import Dataset
 from latente.evaluation import distances, judges
 
-MOST = 5_000  # samples, and training images
+MOST = 2_000  # samples, and training images
 GROUPS = 10  # of the jackknife
 PROTOCOL = (
     f"frechet: as many samples as training images (at most {MOST}) to those; frechet_floor: what a perfect generator "

@@ -6,7 +6,7 @@ The two of dcgan_speed.py: the same networks and optimizer, on the same training
 what each has of its own: the tutorial draws samples with the batch's statistics, in batches of 64, as its figures do;
 latente with running ones, and (`averaged`, what a user is shown) with averaged weights.
 
-The step is the same (tests/test_adversarial.py): only precision, order and random numbers differ. So short a game
+The step is the same (tests/test_adversarial_step.py writes it down by hand): only precision, order and random numbers differ. So short a game
 still swings: distances of one run change tenfold from one checkpoint to the next. So each run is measured at a half,
 three quarters and the end of its length, and medians over seeds and these are compared. Distances of samples to
 training and to held-out photos (set_distance.py), in the features of a run of `classifier-rotations` on the set.
@@ -81,7 +81,6 @@ def tutorial(photos: ImageSet, images: int, seed: int, work: Path) -> tuple[list
 def measure(images: int, seeds: list[int], work: Path, quick: bool) -> dict[str, list[dict[str, Any]]]:
     """Both, trained, sampled and measured: arm -> rows."""
     config = override(recipe(photos_of_faces()), {"training.images": Images(images)})
-    config = override(config, {"training.ema-halflife": PRESETS["dcgan"]().training.ema_halflife})
     config = override(config, {"training.checkpoint-every": Images(images // 4)})
     known = load(config.data)
     reading = override(PRESETS["classifier-rotations"](), {"data.source": config.data.source, "data.resolution": 64})

@@ -6,10 +6,11 @@ The two of dcgan_speed.py: the same networks and optimizer, on the same training
 what each has of its own: the tutorial draws samples with the batch's statistics, in batches of 64, as its figures do;
 latente with running ones, and (`averaged`, what a user is shown) with averaged weights.
 
-The step is the same (tests/test_adversarial_step.py writes it down by hand): only precision, order and random numbers differ. So short a game
-still swings: distances of one run change tenfold from one checkpoint to the next. So each run is measured at a half,
-three quarters and the end of its length, and medians over seeds and these are compared. Distances of samples to
-training and to held-out photos (set_distance.py), in the features of a run of `classifier-rotations` on the set.
+The step is the same (tests/test_adversarial_step.py writes it down by hand): only precision, order and random numbers
+differ. So short a game still swings: distances of one run change tenfold from one checkpoint to the next. So each run
+is measured at a half, three quarters and the end of its length, and medians over seeds and these are compared.
+Distances of samples to training and to held-out photos (set_distance.py), in the features of a run of
+`classifier-rotations` on the set.
 
 What has been trained is not trained again: it lies in the work folder, with a picture of the samples of each at its
 end. --quick trains on 1,024 images, for a look. The last line is one JSON object; the full run also writes

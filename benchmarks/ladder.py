@@ -21,7 +21,7 @@ mixing costs some of that.
 
 An interrupted benchmark goes on where it was. --quick trains on 600 images, one seed, and measures a twentieth of the
 samples, for a look (minutes). The last line is one JSON object; after each run a full benchmark writes
-benchmarks/results/ladder.json.
+benchmarks/results/ladder.json, and a picture with a row of faces for each rung so far into the work folder.
 """
 
 import argparse
@@ -35,12 +35,14 @@ from latente.config import Images, RunConfig, override
 from latente.evaluation import judges, of_latents, subject
 from latente.evaluation.measure import applicable, evaluate
 from latente.exploration.latents import sample
-from latente.pictures import grid, save
+from latente.exploration.sheet import Block, Sheet, draw
+from latente.pictures import save
 from latente.presets import PRESETS, scaled
-from latente.run import Run
+from latente.run import Run, runs
 
 RESULT = Path(__file__).parent / "results" / "ladder.json"
 SEEDS = (0,)
+COLUMNS = 10  # faces of each rung that are drawn
 METRICS = ("distances", "neighbours", "path_length", "separability")
 SAME: dict[str, Any] = {
     "data.source": "caras",
@@ -96,10 +98,9 @@ def reader(work: Path, quick: bool) -> Run:
 
 
 def figures(here: Run, factors: Run) -> dict[str, Any]:
-    """What is reported of a run; its samples are drawn too."""
+    """What is reported of a run."""
     metrics = tuple(name for name in METRICS if name in applicable(here))
     rows = evaluate(here, metrics, judge=judges.of_run(factors), classifier=factors)
-    save(grid(sample(here, 64), columns=8), here.folder / "ladder.png")
     surroundings = json.loads((here.folder / "environment.json").read_text(encoding="utf-8"))
     seconds = sum(row["seconds"] for row in here.timing())
     kept = ("value", "unit", "interval", "real", "floor", "ceiling")
@@ -112,6 +113,14 @@ def figures(here: Run, factors: Run) -> dict[str, Any]:
         "precision": here.config.training.precision,
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def picture(work: Path, seed: int) -> None:
+    """A row of faces for each rung that has been trained."""
+    trained = {rung: runs(work / f"{rung}-{seed}") for rung in RUNGS}
+    rows = {rung: sample(found[-1], COLUMNS) for rung, found in trained.items() if found}
+    block = Block([list(row) for row in rows.values()], list(rows), [""] * COLUMNS)
+    save(draw(Sheet("caras, 32 px", [block])), work / f"ladder-{seed}.png")
 
 
 def report(rungs: dict[str, dict[str, Any]], quick: bool) -> dict[str, Any]:
@@ -143,6 +152,7 @@ def main() -> None:
         for rung in [asked.only] if asked.only else RUNGS:
             row = figures(finished(work / f"{rung}-{seed}", recipe(rung, seed, asked.quick)), factors)
             rungs.setdefault(rung, {})[str(seed)] = row
+            picture(work, seed)
             values = ", ".join(f"{name} {found['value']:.3g}" for name, found in row["metrics"].items())
             print(f"{rung} seed {seed}: {row['minutes']} minutes, {values}", flush=True)
             result = report(rungs, asked.quick)

@@ -29,7 +29,7 @@ from latente.data.datasets import load
 from latente.evaluation import judges
 from latente.presets import PRESETS, scaled
 from latente.run import Run
-from set_distance import PROTOCOL, samples_of, set_distance
+from set_distance import PROTOCOL, Real, real_features, samples_of, set_distance
 
 RESULT = Path(__file__).parent / "results" / "growing.json"
 RESOLUTION = 32
@@ -62,12 +62,11 @@ def reader(quick: bool) -> RunConfig:
 
 
 @torch.no_grad()
-def distance(here: Run, clock: int, judge: judges.Judge) -> dict[str, Any]:
+def distance(here: Run, clock: int, real: Real, judge: judges.Judge) -> dict[str, Any]:
     """Those of a checkpoint's samples."""
-    known = load(here.config.data)
     net: Any = here.network(clock)
-    z = net.prior(samples_of(known), torch.Generator().manual_seed(0))
-    return {"images": clock, **set_distance(torch.cat([net.decode(part) for part in z.split(250)]), known, judge)}
+    z = net.prior(len(real.training), torch.Generator().manual_seed(0))
+    return {"images": clock, **set_distance(torch.cat([net.decode(part) for part in z.split(250)]), real, judge)}
 
 
 def seconds_at(here: Run) -> dict[int, float]:
@@ -81,11 +80,12 @@ def seconds_at(here: Run) -> dict[int, float]:
 
 def figures(here: Run, judge: judges.Judge) -> dict[str, Any]:
     """The end of a run, and its kept checkpoints on the way."""
-    seconds = seconds_at(here)
+    seconds, known = seconds_at(here), load(here.config.data)
+    real = real_features(known, samples_of(known), judge)
     on_the_way = []
     for clock in here.checkpoints()[1:]:
         spent = max((s for images, s in seconds.items() if images <= clock), default=0.0)
-        on_the_way.append(distance(here, clock, judge) | {"seconds": round(spent, 1)})
+        on_the_way.append(distance(here, clock, real, judge) | {"seconds": round(spent, 1)})
     surroundings = json.loads((here.folder / "environment.json").read_text(encoding="utf-8"))
     return {
         **on_the_way[-1],

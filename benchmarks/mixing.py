@@ -18,13 +18,13 @@ JSON object; the full run also writes benchmarks/results/mixing.json.
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from face_reader import COLOURS, differ, follows, networks, read, same
+from face_reader import COLOURS, Readings, differ, follows, networks, read, same
 from face_reader import arguments as asked_for
 from latente.evaluation import judges
 from latente.exploration.spaces import drawn, show
@@ -47,11 +47,18 @@ def faces(net: Any, ws: Tensor, noise: list[Tensor] | None = None) -> Tensor:
     return torch.cat(parts)
 
 
-def mixed(net: Any, reader: Any, a: Tensor, b: Tensor, layers: list[int]) -> dict[str, Any]:
+class Source(NamedTuple):
+    """Faces to mix."""
+
+    ws: Tensor  # [N, L, d]
+    readings: Readings
+
+
+def mixed(net: Any, reader: Any, a: Source, b: Source, layers: list[int]) -> dict[str, Any]:
     """Styles of `layers` from b and the rest from a: for each factor, what share of the mixes follows b."""
-    ws = a.clone()
-    ws[:, layers] = b[:, layers]
-    of_a, of_b, of_mix = (read(reader, faces(net, x)) for x in (a, b, ws))
+    ws = a.ws.clone()
+    ws[:, layers] = b.ws[:, layers]
+    of_a, of_b, of_mix = a.readings, b.readings, read(reader, faces(net, ws))
     found: dict[str, Any] = {}
     for name in of_a:
         counted = differ(of_a[name], of_b[name])
@@ -62,10 +69,10 @@ def mixed(net: Any, reader: Any, a: Tensor, b: Tensor, layers: list[int]) -> dic
     return {"layers": layers, "factors": found}
 
 
-def crossovers(net: Any, reader: Any, a: Tensor, b: Tensor) -> dict[str, Any]:
+def crossovers(net: Any, reader: Any, a: Source, b: Source) -> dict[str, Any]:
     """From each layer on, the share that follows b in each kind of factor."""
-    last = a.shape[1]
-    found = {k: mixed(net, reader, a, b, list(range(k, last)))["factors"] for k in range(last + 1)}
+    layers = range(a.ws.shape[1])
+    found = {k: mixed(net, reader, a, b, list(layers[k:]))["factors"] for k in layers[1:]}
     return {
         str(k): {"pose": share(row, POSE), "shape": share(row, SHAPE), "colours": share(row, COLOURS)}
         for k, row in found.items()
@@ -114,11 +121,11 @@ def main() -> None:
     interim = asked.work / "mixing-{weights}-{reader}-{mixes}-{seed}.json".format(**key)
     known = json.loads(interim.read_text(encoding="utf-8")) if interim.exists() and not asked.quick else {}
     w = drawn(net, 2 * mixes, asked.seed)
-    a, b = (net.broadcast(x) for x in w.chunk(2))
+    a, b = (Source(ws, read(reader, faces(net, ws))) for ws in map(net.broadcast, w.chunk(2)))
     tasks = {
         name: (lambda layers=layers: mixed(net, reader, a, b, layers)) for name, layers in layer_groups(net).items()
     }
-    tasks["noise"] = lambda: noise(net, reader, a, asked.seed)
+    tasks["noise"] = lambda: noise(net, reader, a.ws, asked.seed)
     tasks["crossovers"] = lambda: crossovers(net, reader, a, b)
     for name, measure in tasks.items():
         if name not in known:

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from finished import finished
 from latente.config import count, override
+from latente.models.classifier import sizes
 from latente.presets import PRESETS, scaled
 from latente.run import Run, open_run
 
 Readings = Mapping[str, NDArray[Any]]  # factor -> [N]
 NEAR = 0.25  # numbers lie in [-1, 1]; an eighth of that apart they are the same
 FAR = 0.5  # and at least this far apart they are different
+_AT_ONCE = 100
 COLOURS = ("skin", "hair_colour", "eye_colour", "background")
 
 
@@ -65,6 +67,19 @@ def differ(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether two faces are clearly different in a factor, [N]."""
     clear: NDArray[np.bool_] = a != b if np.issubdtype(a.dtype, np.integer) else np.abs(a - b) >= FAR
     return clear
+
+
+def nearer(net: Any, images: Tensor, a: Readings, b: Readings) -> dict[str, NDArray[np.bool_]]:
+    """Of two sources that each of N images may follow, whether it is the second, factor by factor, [N]: the one whose
+    value the reader finds likelier; of numbers, the one that is nearer."""
+    with torch.no_grad():
+        outputs = torch.cat([net(part) for part in images.split(_AT_ONCE)])
+    read_off, rows, found = read(net, images), np.arange(len(images)), {}
+    for name, scores in zip(net.factors, outputs.split(sizes(net.factors), 1), strict=True):
+        value = scores.numpy()  # [N, V]
+        likelier = value[rows, b[name]] > value[rows, a[name]] if value.shape[1] > 1 else None
+        found[name] = follows(read_off[name], a[name], b[name]) == 1 if likelier is None else likelier
+    return found
 
 
 def follows(mixed: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int64]:

@@ -3,7 +3,10 @@
     python benchmarks/mixing.py [--quick] [--run RUN] [--classifier RUN] [--mixes 200] [--seed 0] [--work FOLDER]
 
 200 pairs of faces A and B. The styles of a group of layers (coarse, middle, fine) come from B, all others from A. A
-reader of factors says of each mix which source it follows; counted are the pairs that clearly differ in the factor.
+reader of factors says of each mix which source it follows: the one whose value it finds likelier, of numbers the nearer
+one (`to_b`). Counted are the pairs that clearly differ in the factor. Beside it, the shares that are read as the very
+value of B or of A: of categories it can be neither.
+
 Then the same faces with other noise: in how many does a factor stay what it was? And where each factor is decided: with
 styles from B at layers k and finer and from A below, for every k, what share follows B.
 
@@ -24,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face_reader import COLOURS, Readings, differ, follows, networks, read, same
+from face_reader import COLOURS, Readings, differ, follows, nearer, networks, read, same
 from face_reader import arguments as asked_for
 from latente.evaluation import judges
 from latente.exploration.spaces import drawn, show
@@ -55,17 +58,19 @@ class Source(NamedTuple):
 
 
 def mixed(net: Any, reader: Any, a: Source, b: Source, layers: list[int]) -> dict[str, Any]:
-    """Styles of `layers` from b and the rest from a: for each factor, what share of the mixes follows b."""
+    """Styles of `layers` from b and the rest from a: for each factor, what share of the mixes follows b (`to_b`), and
+    what share is read as the very value of b or of a (of categories it can be neither)."""
     ws = a.ws.clone()
     ws[:, layers] = b.ws[:, layers]
-    of_a, of_b, of_mix = a.readings, b.readings, read(reader, faces(net, ws))
+    of_a, of_b, mixes = a.readings, b.readings, faces(net, ws)
+    of_mix, to_b = read(reader, mixes), nearer(reader, mixes, of_a, of_b)
     found: dict[str, Any] = {}
     for name in of_a:
         counted = differ(of_a[name], of_b[name])
         like = follows(of_mix[name], of_a[name], of_b[name])[counted]
         n = int(counted.sum())
-        shares = {"from_b": float((like == 1).mean()), "from_a": float((like == 0).mean())} if n else {}
-        found[name] = {"mixes": n, **shares}
+        each = {"to_b": to_b[name][counted], "from_b": like == 1, "from_a": like == 0}
+        found[name] = {"mixes": n, **({key: float(these.mean()) for key, these in each.items()} if n else {})}
     return {"layers": layers, "factors": found}
 
 
@@ -81,7 +86,7 @@ def crossovers(net: Any, reader: Any, a: Source, b: Source) -> dict[str, Any]:
 
 def share(factors: dict[str, Any], names: tuple[str, ...]) -> float | None:
     """Mean share that follows b, over those of the named factors in which some pairs differ."""
-    shares = [factors[name]["from_b"] for name in names if "from_b" in factors[name]]
+    shares = [factors[name]["to_b"] for name in names if "to_b" in factors[name]]
     return float(np.mean(shares)) if shares else None
 
 
@@ -135,7 +140,7 @@ def main() -> None:
                 interim.write_text(json.dumps(known), encoding="utf-8")
     groups = {name: known[name] for name in layer_groups(net)}
     for name, group in groups.items():
-        shares = {factor: row.get("from_b") for factor, row in group["factors"].items()}
+        shares = {factor: row.get("to_b") for factor, row in group["factors"].items()}
         print(f"{name:8}" + "  ".join(f"{f} {'-' if s is None else f'{s:.2f}'}" for f, s in shares.items()))
     for k, row in known["crossovers"].items():
         print(f"from {k}   " + "  ".join(f"{kind} {'-' if s is None else f'{s:.2f}'}" for kind, s in row.items()))

@@ -501,6 +501,7 @@ def test_number_of_measured_images_is_that_of_training() -> None:
         (replace(AE, objective=configs.AutoencoderObjective(noise="dropout")), "A share of 0.2 of the input's pixels"),
         (replace(AE, objective=configs.AutoencoderObjective(sparsity="kl")), "mean activity of each unit and 0.1"),
         (replace(AE, model=configs.AutoencoderModel(hashing=16.0)), "The code is binary"),
+        (replace(AE, model=configs.StyleGAN2Model(crossovers=100)), "to another style in 5 places"),
     ],
 )
 def test_configuration_is_told_in_sentences(config: configs.RunConfig, said: str) -> None:

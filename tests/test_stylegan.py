@@ -221,14 +221,34 @@ def test_mixing_changes_only_layers_from_the_crossover_on(crossover: int) -> Non
 
 def test_crossovers_are_uniform_over_the_active_layers() -> None:
     torch.manual_seed(0)
-    w, other = torch.zeros(8000, 1), torch.ones(8000, 1)
-    ws = mixed(w, other, share=0.9, layers=8, active=6)[:, :, 0]  # [N, L]: 1 where it follows the other
+    sources = torch.tensor([0.0, 1.0])[:, None].expand(8000, 2, 1)
+    ws = mixed(sources, share=0.9, layers=8, active=6)[:, :, 0]  # [N, L]: 1 where it follows the other
     assert (ws.diff(dim=1) >= 0).all()  # it crosses over once and stays there
     crossover = (8 - ws.sum(1)).long()  # 8: not mixed
     counts = torch.bincount(crossover, minlength=9) / 8000
     assert not counts[[0, 6, 7]].any()
     torch.testing.assert_close(counts[1:6], torch.full((5,), 0.9 / 5), atol=0.02, rtol=0)
     assert counts[8].item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_many_crossovers_are_at_different_places_and_lead_to_one_source_after_the_other() -> None:
+    torch.manual_seed(0)
+    ws = mixed(torch.arange(4.0)[:, None].expand(8000, 4, 1), share=0.9, layers=8, active=6)[:, :, 0]
+    steps = ws.diff(dim=1)  # [N, L - 1]
+    assert set(steps.unique().tolist()) == {0, 1} and not ws[:, 0].any() and not steps[:, 5:].any()
+    assert set(ws[:, -1].unique().tolist()) == {0, 3}  # not mixed, or all three crossed
+    assert (ws[:, -1] == 3).float().mean().item() == pytest.approx(0.9, abs=0.02)
+    torch.testing.assert_close(steps[:, :5].mean(0), torch.full((5,), 0.9 * 3 / 5), atol=0.03, rtol=0)
+
+
+def test_as_many_crossovers_as_there_is_room_for_give_every_layer_a_style_of_its_own() -> None:
+    net = made(mixing=1.0, crossovers=100)
+    w = net.mapping(latents(3))
+    sources = net.sources(w, active=4)
+    assert sources.shape[1] == 4 and torch.equal(sources[:, 0], w)
+    ws = mixed(sources, share=1.0, layers=net.layers, active=4)
+    assert torch.equal(ws[:, :4], sources) and torch.equal(ws[:, 4:], sources[:, 3:].expand(-1, net.layers - 4, -1))
+    assert len(sources.flatten(0, 1).unique(dim=0)) == 12
 
 
 def test_without_mixing_training_makes_what_its_noise_and_w_make() -> None:

@@ -33,6 +33,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # both ends are allowed
     "model.zoom": (1e-9, inf),
     "model.mapping": (0, 100),
     "model.mixing": (0, 1),
+    "model.crossovers": (1, 100),
     "model.widest": (1, 2**12),
     "model.groups": (1, 2**12),
     "objective.gamma": (0, inf),

@@ -204,7 +204,8 @@ class StyleGANModel:
     blur: bool = True
     constant: bool = True  # synthesis begins with a learned constant; else with z, as ProGAN (configuration D)
     noise: bool = True  # a map of noise in every layer, its strength learned (configuration E)
-    mixing: float = 0.9  # share of training images made from two w (configuration F)
+    mixing: float = 0.9  # share of training images made from more than one w (configuration F)
+    crossovers: int = 1  # layers from which such an image follows another w; 100: as many as there are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,7 @@ class StyleGAN2Model:
     width: int = 32
     widest: int = 64
     mixing: float = 0.9
+    crossovers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,24 @@ def stylegan_r3gan() -> RunConfig:
     )
 
 
+def stylegan_mixing() -> RunConfig:
+    """`stylegan-r3gan` for exchanging styles at 32 pixels: every layer of a mixed image has a style of its own.
+
+    With one crossover, as in the paper, what decides a thing may be spread over all layers, and is. Where any layer may
+    follow anyone, that would make faces that are nobody's, so each thing gets decided in one layer. All sizes are there
+    from the start, since growth decides colours at 8 pixels. Another size: --model.start with it.
+    """
+    config = stylegan_r3gan()
+    assert isinstance(config.model, StyleGANModel) and isinstance(config.optim, AdversarialOptim)
+    return replace(
+        config,
+        preset="stylegan-mixing",
+        model=replace(config.model, start=32, width=48, widest=48, crossovers=100),
+        optim=replace(config.optim, decay_from=Images(75_000)),
+        training=replace(config.training, images=Images(150_000)),
+    )
+
+
 def stylegan2() -> RunConfig:
     """The paper's configuration F, sized for two CPU cores at 32 pixels, with R1 every 16th step and the path length
     penalty every 4th.
@@ -114,5 +132,6 @@ GROWING: dict[str, Callable[[], RunConfig]] = {
     "progan-r1": progan_r1,
     "stylegan": stylegan,
     "stylegan-r3gan": stylegan_r3gan,
+    "stylegan-mixing": stylegan_mixing,
     "stylegan2": stylegan2,
 }

@@ -62,16 +62,18 @@ def truncated(w: Tensor, mean: Tensor, layers: int, psi: float, cutoff: int | No
     return torch.where(first[:, None], nearer[:, None], w[:, None])
 
 
-def mixed(w: Tensor, other: Tensor, share: float, layers: int, active: int) -> Tensor:
-    """Mixing regularisation: two w [N, d] -> [N, L, d] (section 3.1).
+def mixed(sources: Tensor, share: float, layers: int, active: int) -> Tensor:
+    """Mixing regularisation: S sources for each image [N, S, d] -> [N, L, d] (section 3.1, where S is 2).
 
-    In a `share` of the images, layers from a crossover on follow the other w. It lies anywhere between the first and
-    the last of the `active` layers. Draws come from torch's global generator.
+    In a `share` of the images, the layers from a crossover on follow the next source. There are S - 1 crossovers, no
+    two at one place, anywhere between the first and the last of the `active` layers; as many as there is room for leave
+    every layer a source of its own. Draws come from torch's global generator.
     """
-    crossover = torch.randint(1, active, (len(w),))  # [N]
-    crossover = torch.where(torch.rand(len(w)) < share, crossover, layers).to(w.device)
-    later = torch.arange(layers, device=w.device) >= crossover[:, None]  # [N, L]
-    return torch.where(later[:, :, None], other[:, None], w[:, None])
+    n, s, _ = sources.shape
+    crossed = torch.rand(n, active - 1).argsort(1) < s - 1  # [N, active - 1]: s - 1 places of each, at random
+    crossed &= (torch.rand(n) < share)[:, None]
+    source = F.pad(crossed, (1, layers - active)).cumsum(1)  # [N, L]: which one
+    return sources[torch.arange(n)[:, None], source.to(sources.device)]
 
 
 def lengths_of_paths(x: Tensor, ws: Tensor, active: int) -> Tensor:
@@ -141,7 +143,7 @@ class Generator(nn.Module):
         super().__init__()
         self.image_shape = image_shape
         self.latent = model.latent
-        self.blur, self.mixing = model.blur, model.mixing
+        self.blur, self.mixing, self.crossovers = model.blur, model.mixing, model.crossovers
         c = channels(model, image_shape)
         self.layers = 2 * len(c)
         self.styles = Mapping(model.latent, model.mapping)
@@ -175,6 +177,12 @@ class Generator(nn.Module):
         """z -> w, [N, d] -> [N, d]."""
         w: Tensor = self.styles(z)
         return w
+
+    def sources(self, w: Tensor, active: int) -> Tensor:
+        """w [N, d] and new ones beside it, [N, S, d]: one more than crossovers between the `active` layers."""
+        n, more = len(w), min(self.crossovers, active - 1)
+        others = self.mapping(torch.randn(n * more, self.latent, device=w.device, dtype=w.dtype))
+        return torch.cat([w[:, None], others.view(n, more, -1)], 1)
 
     def broadcast(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """[N, d] -> a w for each layer [N, L, d], drawn to the mean by psi in the first `cutoff` layers (None: all)."""
@@ -214,11 +222,10 @@ class Generator(nn.Module):
         stage = Stage(*(stage or stage_of(self)))
         with torch.no_grad():
             self.w_avg.lerp_(w.mean(0), 1 - W_AVG)
-        ws = self.broadcast(w)
+        active, ws = 2 * stage.level + 2, self.broadcast(w)
         if self.mixing:
-            other = self.mapping(torch.randn_like(z))
-            ws = mixed(w, other, self.mixing, self.layers, active=2 * stage.level + 2)
-        maps = [torch.randn(len(z), 1, s, s, device=z.device) for s in self.sides()[: 2 * stage.level + 2]]
+            ws = mixed(self.sources(w, active), self.mixing, self.layers, active)
+        maps = [torch.randn(len(z), 1, s, s, device=z.device) for s in self.sides()[:active]]
         return self.synthesis(ws, maps, stage)
 
     def decode(self, z: Tensor, condition: Tensor | None = None, psi: float = 1.0, cutoff: int | None = None) -> Tensor:

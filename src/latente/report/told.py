@@ -87,6 +87,9 @@ def _model(model: Model, resolution: int) -> Iterator[Text]:
                 yield from _ladder(model)
             if model.mixing:
                 yield text("mixing", share=model.mixing)
+                if model.crossovers > 1:
+                    between = 2 * resolution.bit_length() - 5  # two layers for each size, the first of 4 pixels
+                    yield text("crossovers", crossovers=min(model.crossovers, between))
         case ClassifierModel():
             yield text("classifier" if hidden else "classifier_plain", width=model.width, hidden=hidden)
             if model.dropout:

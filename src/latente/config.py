@@ -179,7 +179,7 @@ class ProGANModel:
     latent: int = 64
     width: int = 32  # channels where maps have 32 pixels a side; twice as many at each halving (the paper: 512)
     widest: int = 64  # channels at most (the paper: 512)
-    start: int = 4  # pixels a side at the beginning; the images' own: no growing
+    start: int = 4  # pixels a side at the beginning; 0, or the images' own: no growing
     hold_images: Images = Images(60_000)  # a level is trained by itself before the next fades in (the paper: 600k)
     fade_images: Images = Images(60_000)  # the next level fades in (the paper: 600k)
     batches: tuple[int, ...] = ()  # batch of each level from `start` on, the last for all further ones; (): as training

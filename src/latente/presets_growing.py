@@ -93,14 +93,14 @@ def stylegan_mixing() -> RunConfig:
 
     With one crossover, as in the paper, what decides a thing may be spread over all layers, and is. Where any layer may
     follow anyone, that would make faces that are nobody's, so each thing gets decided in one layer. All sizes are there
-    from the start, since growth decides colours at 8 pixels. Another size: --model.start with it.
+    from the start, since growth decides colours at 8 pixels.
     """
     config = stylegan_r3gan()
     assert isinstance(config.model, StyleGANModel) and isinstance(config.optim, AdversarialOptim)
     return replace(
         config,
         preset="stylegan-mixing",
-        model=replace(config.model, start=32, width=48, widest=48, crossovers=100),
+        model=replace(config.model, start=0, width=48, widest=48, crossovers=100),
         optim=replace(config.optim, decay_from=Images(75_000)),
         training=replace(config.training, images=Images(150_000)),
     )

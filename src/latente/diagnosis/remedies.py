@@ -124,7 +124,7 @@ def _momentum(history: History) -> Candidates:
 
 def _replay(history: History) -> Candidates:
     batch, shape = history.setting("training.batch", 64), history.facts.get("image_shape", (1,))
-    if 2 * history.setting("model.start", shape[-1]) <= shape[-1]:  # past fakes of networks that grow are smaller
+    if 0 < 2 * history.setting("model.start", 0) <= shape[-1]:  # past fakes of networks that grow are smaller
         if not history.setting("cure.instance-noise"):
             yield "cure.instance-noise", 0.1  # which helped as much
         return

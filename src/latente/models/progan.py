@@ -62,12 +62,13 @@ class Growth:
     """
 
     def __init__(self, model: Growing, resolution: int) -> None:
-        """Problem if `start` is no size of a level that images of `resolution` pixels have."""
+        """Problem if `start` is no size of a level that images of `resolution` pixels have; 0 is theirs."""
         self.last = level_of(resolution)
-        if model.start & (model.start - 1) or not 4 <= model.start <= resolution:
+        start = model.start or resolution
+        if start & (start - 1) or not 4 <= start <= resolution:
             possible = ", ".join(str(side(level)) for level in range(self.last + 1))
             raise Problem("progan.start", given=model.start, resolution=resolution, possible=possible)
-        self.first = model.start.bit_length() - 3
+        self.first = start.bit_length() - 3
         self.hold, self.fade = int(model.hold_images), int(model.fade_images)
         self.batches, self.restart = model.batches, model.restart
 

@@ -108,7 +108,7 @@ def _ladder(model: StyleGANModel) -> Iterator[Text]:
 
 
 def _growing(model: ProGANModel | StyleGANModel, resolution: int) -> Iterator[Text]:
-    if model.start >= resolution:
+    if not 0 < model.start < resolution:
         yield text("growing_none")
         return
     facts: dict[str, Field] = {"start": model.start, "hold": model.hold_images, "fade": model.fade_images}

@@ -19,7 +19,7 @@ from latente.run import Run, open_run
 Readings = Mapping[str, NDArray[Any]]  # factor -> [N]
 NEAR = 0.25  # numbers lie in [-1, 1]; an eighth of that apart they are the same
 FAR = 0.5  # and at least this far apart they are different
-_AT_ONCE = 100
+AT_ONCE = 100
 COLOURS = ("skin", "hair_colour", "eye_colour", "background")
 
 
@@ -69,16 +69,16 @@ def differ(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     return clear
 
 
-def nearer(net: Any, images: Tensor, a: Readings, b: Readings) -> dict[str, NDArray[np.bool_]]:
-    """Of two sources that each of N images may follow, whether it is the second, factor by factor, [N]: the one whose
-    value the reader finds likelier; of numbers, the one that is nearer."""
+def nearer(net: Any, images: Tensor, known: Readings, a: Readings, b: Readings) -> dict[str, NDArray[np.bool_]]:
+    """Of two sources that each of N images, already read, may follow, whether it is the second, factor by factor, [N]:
+    the one whose value the reader finds likelier; of numbers, the one that is nearer."""
     with torch.no_grad():
-        outputs = torch.cat([net(part) for part in images.split(_AT_ONCE)])
-    read_off, rows, found = read(net, images), np.arange(len(images)), {}
+        outputs = torch.cat([net(part) for part in images.split(AT_ONCE)])
+    found = {name: follows(known[name], a[name], b[name]) == 1 for name in known}
     for name, scores in zip(net.factors, outputs.split(sizes(net.factors), 1), strict=True):
-        value = scores.numpy()  # [N, V]
-        likelier = value[rows, b[name]] > value[rows, a[name]] if value.shape[1] > 1 else None
-        found[name] = follows(read_off[name], a[name], b[name]) == 1 if likelier is None else likelier
+        if net.factors[name]:  # a category
+            of_a, of_b = (scores.gather(1, torch.from_numpy(values[name])[:, None]) for values in (a, b))
+            found[name] = (of_b > of_a)[:, 0].numpy()
     return found
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face_reader import COLOURS, Readings, differ, follows, nearer, networks, read, same
+from face_reader import AT_ONCE, COLOURS, Readings, differ, follows, nearer, networks, read, same
 from face_reader import arguments as asked_for
 from latente.evaluation import judges
 from latente.exploration.spaces import drawn, show
@@ -37,7 +37,6 @@ RESULT = Path(__file__).parent / "results" / "mixing.json"
 POSE, SHAPE = ("pose_x", "pose_y", "tilt"), ("hair",)
 BARS = {"pose_coarse": 0.7, "shape_coarse": 0.7, "colours_fine": 0.7, "noise_unchanged": 0.95}
 DRAWS = 5  # of noise a face
-AT_ONCE = 100
 
 
 def faces(net: Any, ws: Tensor, noise: list[Tensor] | None = None) -> Tensor:
@@ -63,7 +62,8 @@ def mixed(net: Any, reader: Any, a: Source, b: Source, layers: list[int]) -> dic
     ws = a.ws.clone()
     ws[:, layers] = b.ws[:, layers]
     of_a, of_b, mixes = a.readings, b.readings, faces(net, ws)
-    of_mix, to_b = read(reader, mixes), nearer(reader, mixes, of_a, of_b)
+    of_mix = read(reader, mixes)
+    to_b = nearer(reader, mixes, of_mix, of_a, of_b)
     found: dict[str, Any] = {}
     for name in of_a:
         counted = differ(of_a[name], of_b[name])

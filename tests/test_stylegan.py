@@ -15,7 +15,7 @@ from latente.layers import double, halve
 from latente.messages import Problem
 from latente.models import StyleDecoder
 from latente.models.progan import Stage
-from latente.models.stylegan import Critic, Generator, Mapping, adain, fade_reals, mixed, path_penalty
+from latente.models.stylegan import Critic, Generator, Mapping, adain, fade_reals, mixed, path_penalty, sources
 from latente.objectives.penalties import zero_centred
 
 SMALL = StyleGANModel(latent=5, width=2, widest=4, mapping=3)
@@ -221,8 +221,8 @@ def test_mixing_changes_only_layers_from_the_crossover_on(crossover: int) -> Non
 
 def test_crossovers_are_uniform_over_the_active_layers() -> None:
     torch.manual_seed(0)
-    sources = torch.tensor([0.0, 1.0])[:, None].expand(8000, 2, 1)
-    ws = mixed(sources, share=0.9, layers=8, active=6)[:, :, 0]  # [N, L]: 1 where it follows the other
+    two = torch.tensor([0.0, 1.0])[:, None].expand(8000, 2, 1)
+    ws = mixed(two, share=0.9, layers=8, active=6)[:, :, 0]  # [N, L]: 1 where it follows the other
     assert (ws.diff(dim=1) >= 0).all()  # it crosses over once and stays there
     crossover = (8 - ws.sum(1)).long()  # 8: not mixed
     counts = torch.bincount(crossover, minlength=9) / 8000
@@ -244,11 +244,11 @@ def test_many_crossovers_are_at_different_places_and_lead_to_one_source_after_th
 def test_as_many_crossovers_as_there_is_room_for_give_every_layer_a_style_of_its_own() -> None:
     net = made(mixing=1.0, crossovers=100)
     w = net.mapping(latents(3))
-    sources = net.sources(w, active=4)
-    assert sources.shape[1] == 4 and torch.equal(sources[:, 0], w)
-    ws = mixed(sources, share=1.0, layers=net.layers, active=4)
-    assert torch.equal(ws[:, :4], sources) and torch.equal(ws[:, 4:], sources[:, 3:].expand(-1, net.layers - 4, -1))
-    assert len(sources.flatten(0, 1).unique(dim=0)) == 12
+    many = sources(net, w, active=4)
+    assert many.shape[1] == 4 and torch.equal(many[:, 0], w)
+    ws = mixed(many, share=1.0, layers=net.layers, active=4)
+    assert torch.equal(ws[:, :4], many) and torch.equal(ws[:, 4:], many[:, 3:].expand(-1, net.layers - 4, -1))
+    assert len(many.flatten(0, 1).unique(dim=0)) == 12
 
 
 def test_without_mixing_training_makes_what_its_noise_and_w_make() -> None:

@@ -92,8 +92,8 @@ def stylegan_mixing() -> RunConfig:
     """`stylegan-r3gan` for exchanging styles at 32 pixels: every layer of a mixed image has a style of its own.
 
     With one crossover, as in the paper, what decides a thing may be spread over all layers, and is. Where any layer may
-    follow anyone, that would make faces that are nobody's, so each thing gets decided in one layer. All sizes are there
-    from the start, since growth decides colours at 8 pixels.
+    follow anyone, that would make faces that are nobody's, so each thing gets decided in few layers. All sizes are
+    there from the start, so that nothing is decided at 8 pixels for want of finer layers.
     """
     config = stylegan_r3gan()
     assert isinstance(config.model, StyleGANModel) and isinstance(config.optim, AdversarialOptim)

@@ -62,18 +62,25 @@ def truncated(w: Tensor, mean: Tensor, layers: int, psi: float, cutoff: int | No
     return torch.where(first[:, None], nearer[:, None], w[:, None])
 
 
-def mixed(sources: Tensor, share: float, layers: int, active: int) -> Tensor:
+def sources(generator: Any, w: Tensor, active: int) -> Tensor:
+    """w [N, d] and new ones beside it, [N, S, d]: one more than the crossovers that `active` layers have room for."""
+    n, more = len(w), min(generator.crossovers, active - 1)
+    others = generator.mapping(torch.randn(n * more, generator.latent, device=w.device, dtype=w.dtype))
+    return torch.cat([w[:, None], others.view(n, more, -1)], 1)
+
+
+def mixed(many: Tensor, share: float, layers: int, active: int) -> Tensor:
     """Mixing regularisation: S sources for each image [N, S, d] -> [N, L, d] (section 3.1, where S is 2).
 
     In a `share` of the images, the layers from a crossover on follow the next source. There are S - 1 crossovers, no
     two at one place, anywhere between the first and the last of the `active` layers; as many as there is room for leave
     every layer a source of its own. Draws come from torch's global generator.
     """
-    n, s, _ = sources.shape
+    n, s, _ = many.shape
     crossed = torch.rand(n, active - 1).argsort(1) < s - 1  # [N, active - 1]: s - 1 places of each, at random
     crossed &= (torch.rand(n) < share)[:, None]
     source = F.pad(crossed, (1, layers - active)).cumsum(1)  # [N, L]: which one
-    return sources[torch.arange(n)[:, None], source.to(sources.device)]
+    return many[torch.arange(n)[:, None], source.to(many.device)]
 
 
 def lengths_of_paths(x: Tensor, ws: Tensor, active: int) -> Tensor:
@@ -178,12 +185,6 @@ class Generator(nn.Module):
         w: Tensor = self.styles(z)
         return w
 
-    def sources(self, w: Tensor, active: int) -> Tensor:
-        """w [N, d] and new ones beside it, [N, S, d]: one more than crossovers between the `active` layers."""
-        n, more = len(w), min(self.crossovers, active - 1)
-        others = self.mapping(torch.randn(n * more, self.latent, device=w.device, dtype=w.dtype))
-        return torch.cat([w[:, None], others.view(n, more, -1)], 1)
-
     def broadcast(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """[N, d] -> a w for each layer [N, L, d], drawn to the mean by psi in the first `cutoff` layers (None: all)."""
         return truncated(w, self.w_avg, self.layers, psi, cutoff)
@@ -224,7 +225,7 @@ class Generator(nn.Module):
             self.w_avg.lerp_(w.mean(0), 1 - W_AVG)
         active, ws = 2 * stage.level + 2, self.broadcast(w)
         if self.mixing:
-            ws = mixed(self.sources(w, active), self.mixing, self.layers, active)
+            ws = mixed(sources(self, w, active), self.mixing, self.layers, active)
         maps = [torch.randn(len(z), 1, s, s, device=z.device) for s in self.sides()[:active]]
         return self.synthesis(ws, maps, stage)
 

@@ -36,7 +36,7 @@ from latente.layers import (
     minibatch_stddev,
 )
 from latente.models.progan import GAIN, LEAK, Stage, channels, side
-from latente.models.stylegan import W_AVG, Mapping, lengths_of_paths, mixed, truncated
+from latente.models.stylegan import W_AVG, Mapping, lengths_of_paths, mixed, sources, truncated
 
 # --- Generator ------------------------------------------------------------------------------------------------------
 
@@ -149,12 +149,6 @@ class Generator(nn.Module):
         w: Tensor = self.styles(z)
         return w
 
-    def sources(self, w: Tensor) -> Tensor:
-        """w [N, d] and new ones beside it, [N, S, d]: one more than crossovers."""
-        n, more = len(w), min(self.crossovers, self.layers - 1)
-        others = self.mapping(torch.randn(n * more, self.latent, device=w.device, dtype=w.dtype))
-        return torch.cat([w[:, None], others.view(n, more, -1)], 1)
-
     def broadcast(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """[N, d] -> a w for each layer [N, L, d], drawn to the mean by psi in the first `cutoff` layers (None: all)."""
         return truncated(w, self.w_avg, self.layers, psi, cutoff)
@@ -186,7 +180,7 @@ class Generator(nn.Module):
             self.w_avg.lerp_(w.mean(0), 1 - W_AVG)
         ws = self.broadcast(w)
         if self.mixing:
-            ws = mixed(self.sources(w), self.mixing, self.layers, active=self.layers)
+            ws = mixed(sources(self, w, self.layers), self.mixing, self.layers, active=self.layers)
         return self.synthesis(ws, [torch.randn(len(z), 1, s, s, device=z.device) for s in self.sides()])
 
     def decode(self, z: Tensor, condition: Tensor | None = None, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
